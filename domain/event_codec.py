@@ -1,0 +1,130 @@
+"""Between events and what the log stores of them: plain JSON that a person can read without Python.
+
+The state of an event is a JSON object of its own fields and its provenance: ids hyphenated, dates in ISO 8601, no type wrappers.
+Stream, version, topic and time stand beside it in the log, not in it. Decoding validates: a field that is missing, unknown or of another
+type is an error.
+"""
+
+import dataclasses
+from datetime import UTC, datetime
+from typing import Any, get_type_hints
+from uuid import UUID
+
+import msgspec
+from eventsourcing.domain import CanInitAggregate, DomainEventProtocol
+from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent
+from eventsourcing.utils import get_topic
+
+from domain.classes import Class
+from domain.events import RosterAggregate, RosterEvent
+from domain.groups import Group
+from domain.users import User
+
+AGGREGATES: tuple[type[RosterAggregate], ...] = (Group, User, Class)
+
+_BESIDE_STATE = {"originator_id", "originator_version", "timestamp", "originator_topic"}
+_INDEX = ("class_id", "user_id", "group_id", "previous_group_id", "actor", "source")
+_UNRECORDED = datetime.min.replace(tzinfo=UTC)
+
+
+class UndecodableEvent(Exception):
+    """A stored event that this release can't read; it was not written by it, or by a newer one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class IndexedEvent(StoredEvent):
+    """An event about to be stored, with what history is asked by.
+
+    A class's event that says no `group_id` is of the group that the class's event before it was of; the append fills it in.
+    """
+
+    class_id: UUID | None
+    user_id: UUID | None
+    group_id: UUID | None
+    previous_group_id: UUID | None
+    actor: str
+    source: str
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordedEvent(StoredEvent):
+    """A stored event as it stands in the log."""
+
+    recorded_at: datetime
+
+
+class _Shape:
+    """One event class: what its state looks like, and how it becomes an event again."""
+
+    def __init__(self, aggregate: type[RosterAggregate], event: type[RosterEvent]) -> None:
+        hints = get_type_hints(event)
+        self.event = event
+        self.own_id = f"{aggregate.__name__.lower()}_id"
+        self.fields = [field.name for field in dataclasses.fields(event) if field.name not in _BESIDE_STATE]
+        self.extra = {"originator_topic": get_topic(aggregate)} if issubclass(event, CanInitAggregate) else {}
+        struct = msgspec.defstruct(event.__name__, [(name, hints[name]) for name in self.fields], forbid_unknown_fields=True)
+        self.decode = msgspec.json.Decoder(struct).decode
+
+    def state_of(self, event: RosterEvent) -> dict[str, Any]:
+        return {name: getattr(event, name) for name in self.fields}
+
+    def index_of(self, event: RosterEvent) -> dict[str, Any]:
+        index = {name: getattr(event, name, None) for name in _INDEX}
+        index[self.own_id] = event.originator_id
+        return index
+
+
+def _shapes() -> dict[str, _Shape]:
+    return {
+        get_topic(event): _Shape(aggregate, event)
+        for aggregate in AGGREGATES
+        for event in vars(aggregate).values()
+        if isinstance(event, type) and issubclass(event, RosterEvent) and event.__name__ != "Event"
+    }
+
+
+class EventCodec(Mapper[UUID]):
+    """The library's mapper with our state format, compiled once per event class."""
+
+    def __init__(self) -> None:
+        super().__init__(JSONTranscoder())
+        self._shapes = _shapes()
+        self._encode = msgspec.json.Encoder().encode
+
+    @property
+    def topics(self) -> list[str]:
+        """The topics of all events, in the order of their definition."""
+        return list(self._shapes)
+
+    def to_stored_event(self, domain_event: DomainEventProtocol[UUID]) -> IndexedEvent:
+        """Encode an event, and prove that it can be read back before it gets near the log."""
+        assert isinstance(domain_event, RosterEvent)
+        topic = get_topic(type(domain_event))
+        shape = self._shapes[topic]
+        state = self._encode(shape.state_of(domain_event))
+        shape.decode(state)
+        stream, version = domain_event.originator_id, domain_event.originator_version
+        return IndexedEvent(stream, version, topic, state, **shape.index_of(domain_event))
+
+    def to_domain_event(self, stored_event: StoredEvent) -> RosterEvent:
+        """Decode an event. Raises `UndecodableEvent`, naming the event and what is wrong with it."""
+        shape = self._shapes.get(stored_event.topic)
+        if shape is None:
+            raise _undecodable(stored_event, "this release knows no such event")
+        try:
+            state = shape.decode(stored_event.state)
+        except msgspec.MsgspecError as wrong:
+            raise _undecodable(stored_event, str(wrong)) from wrong
+        event = object.__new__(shape.event)
+        vars(event).update(
+            originator_id=stored_event.originator_id,
+            originator_version=stored_event.originator_version,
+            timestamp=stored_event.recorded_at if isinstance(stored_event, RecordedEvent) else _UNRECORDED,
+            **shape.extra,
+            **{name: getattr(state, name) for name in shape.fields},
+        )
+        return event
+
+
+def _undecodable(stored: StoredEvent, why: str) -> UndecodableEvent:
+    return UndecodableEvent(f"{stored.topic}, version {stored.originator_version} of {stored.originator_id}: {why}")

@@ -1,0 +1,29 @@
+"""What every event has in common.
+
+An event's fields are the stored format: once released, a field's name, type and meaning never change.
+"""
+
+from typing import Any
+
+from eventsourcing.domain import Aggregate
+
+from domain.values import Provenance
+
+
+class RosterEvent(Aggregate.Event):
+    """A fact about one stream, with its provenance.
+
+    `timestamp` is a placeholder until the event is recorded; read back, it is the log's `recorded_at`.
+    """
+
+    actor: str
+    reason: str | None
+    source: str
+    request_id: str | None
+
+
+class RosterAggregate(Aggregate):
+    """A stream's state: public verbs check the rules and trigger events, events only mutate."""
+
+    def _record(self, event: type[RosterEvent], by: Provenance, **fields: Any) -> None:
+        self.trigger_event(event, **fields, **vars(by))

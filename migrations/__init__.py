@@ -1,0 +1,1 @@
+"""The database's schemas and tables, as numbered Alembic migrations."""

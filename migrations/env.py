@@ -1,0 +1,31 @@
+"""How Alembic runs our migrations: on a connection that `migrations.commands` gives it, or as SQL to a buffer."""
+
+from alembic import context
+from sqlalchemy import Connection, text
+
+from projections.tables import Table
+
+MIGRATE_LOCK = 7_316_002
+"""Key of the advisory lock that makes migrations wait for each other."""
+
+
+def run_on(connection: Connection) -> None:
+    """Migrate over an open transaction, under a lock."""
+    connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATE_LOCK})"))
+    connection.execute(text("SET LOCAL lock_timeout = '10s'"))
+    context.configure(connection=connection, target_metadata=Table.metadata)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def render() -> None:
+    """Write the migrations as SQL."""
+    context.configure(dialect_name="postgresql", literal_binds=True)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+if context.is_offline_mode():
+    render()
+else:
+    run_on(context.config.attributes["connection"])

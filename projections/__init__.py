@@ -1,0 +1,1 @@
+"""From events to rows, and from rows and the log to answers."""

@@ -1,0 +1,137 @@
+"""Following the log: one leader projects, any number of others stand by.
+
+The leader holds an advisory lock on the very connection it projects over. When that connection ends, so does its lead, and whatever it
+had not committed: a leader that lost its lock can't write. The checkpoint's row lock (see `projections.projector`) would make even two
+leaders take turns.
+
+A notification is a hint that there is something to project. The runner also looks at each poll, and right after it started to listen.
+"""
+
+import logging
+import threading
+from typing import Any
+
+import psycopg
+from psycopg import Connection
+from tenacity import RetryCallState, wait_random_exponential
+
+from domain.event_store import RECORDED_CHANNEL
+from projections.projector import UnknownEvent, project
+from projections.tables import SCHEMA
+
+PROJECT_LOCK = 7_316_003
+"""Key of the advisory lock that the leader holds."""
+PROJECTED_CHANNEL = "rosterlog_projected"
+"""Notification channel: the read tables reflect the log up to the position in the payload."""
+BATCH = 5_000
+"""Most events in one transaction."""
+POLL_SECONDS = 0.5
+"""How long the leader waits for a hint before it looks anyway."""
+STAND_BY_SECONDS = 1.0
+"""How often those who stand by ask for the lead."""
+
+_BACKOFF = wait_random_exponential(multiplier=0.2, max=10)
+
+_RECORD_FAILURE = f"""
+    UPDATE {SCHEMA}.checkpoint SET failing_position = %(position)s, failure = %(failure)s,
+        failing_since = CASE WHEN failing_position = %(position)s THEN failing_since ELSE clock_timestamp() END
+"""
+
+logger = logging.getLogger(__name__)
+
+
+class Runner:
+    """Projects for as long as it leads, stands by for as long as another does, and comes back from every lost connection."""
+
+    def __init__(self, conninfo: str, name: str) -> None:
+        """Follow the log of the database at `conninfo`; `name` is what others see of the leader."""
+        self._conninfo = conninfo
+        self._name = name
+        self._stopping = threading.Event()
+        self._failures = 0
+
+    def stop(self) -> None:
+        """End `run` after the transaction it is in."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Follow the log until `stop` is called."""
+        while not self._stopping.is_set():
+            try:
+                with psycopg.connect(self._conninfo, autocommit=True, application_name=self._name) as connection:
+                    self._stand_by(connection)
+                    self._lead(connection)
+            except (psycopg.OperationalError, psycopg.InterfaceError) as lost:
+                logger.warning("projector lost its connection (%s); reconnecting", _first_line(lost))
+                self._back_off()
+
+    def _stand_by(self, connection: Connection[Any]) -> None:
+        waited = False
+        while not self._stopping.is_set() and not _take_lead(connection):
+            if not waited:
+                logger.info("another process projects; standing by")
+            waited = True
+            self._stopping.wait(STAND_BY_SECONDS)
+
+    def _lead(self, connection: Connection[Any]) -> None:
+        connection.execute(f"LISTEN {RECORDED_CHANNEL}")
+        if not self._stopping.is_set():
+            logger.info("projecting as %s", self._name)
+        while not self._stopping.is_set():
+            try:
+                self._catch_up(connection, BATCH)
+            except (psycopg.Error, UnknownEvent) as wrong:
+                if connection.broken:
+                    raise
+                self._find_failing(connection, wrong)
+            else:
+                _wait_for_hint(connection)
+
+    def _catch_up(self, connection: Connection[Any], batch: int) -> None:
+        while not self._stopping.is_set():
+            step = project(connection, SCHEMA, limit=batch)
+            if step.events == 0:
+                break
+            connection.execute("SELECT pg_notify(%s, %s)", [PROJECTED_CHANNEL, str(step.position)])
+            self._failures = 0
+
+    def _find_failing(self, connection: Connection[Any], wrong: Exception) -> None:
+        """Project one by one up to the event that fails, and say which it is."""
+        try:
+            self._catch_up(connection, 1)
+        except (psycopg.Error, UnknownEvent) as failure:
+            if connection.broken:
+                raise
+            wrong = failure
+        else:
+            return
+        row = connection.execute(f"SELECT position + 1 FROM {SCHEMA}.checkpoint").fetchone()
+        position = row[0] if row else None
+        logger.error("projector stalled at position %s: %s", position, wrong)
+        connection.execute(_RECORD_FAILURE, {"position": position, "failure": str(wrong)})
+        self._back_off()
+
+    def _back_off(self) -> None:
+        self._failures += 1
+        self._stopping.wait(backoff(self._failures))
+
+
+def backoff(failures: int) -> float:
+    """Return how many seconds to wait after so many failures in a row: longer each time, with jitter, at most ten."""
+    state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
+    state.attempt_number = failures
+    return _BACKOFF(state)
+
+
+def _take_lead(connection: Connection[Any]) -> bool:
+    row = connection.execute("SELECT pg_try_advisory_lock(%s)", [PROJECT_LOCK]).fetchone()
+    return row is not None and row[0]
+
+
+def _wait_for_hint(connection: Connection[Any]) -> None:
+    for _ in connection.notifies(timeout=POLL_SECONDS, stop_after=1):
+        pass
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

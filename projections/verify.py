@@ -1,0 +1,133 @@
+"""Proof that the log is as it was written, and that the read tables say what the log says."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg import Connection, IsolationLevel
+
+from domain import digest
+from domain.event_codec import EventCodec, IndexedEvent, RecordedEvent, UndecodableEvent
+from projections import shadow
+from projections.projector import project
+from projections.rebuild import BATCH
+from projections.tables import SCHEMA, SHADOW
+
+Progress = Callable[[int, int], None]
+"""Told how many events are done, of how many."""
+
+
+class LogAltered(Exception):
+    """Position {position}: {what}."""
+
+    def __init__(self, position: int, what: str) -> None:
+        """Name the first position that is not as it was written, and in which way."""
+        super().__init__((self.__doc__ or "").format(position=position, what=what))
+        self.position = position
+
+
+@dataclass(frozen=True)
+class LogHead:
+    """The end of a log that was verified from its first event on."""
+
+    position: int
+    digest: bytes
+
+    def __str__(self) -> str:
+        return digest.written(self.position, self.digest)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A row that is not in both: what the table has, and what the log says it should have (None: no such row)."""
+
+    table: str
+    found: str | None
+    expected: str | None
+
+
+_ROWS = """
+    SELECT notification_id, originator_id, originator_version, topic, recorded_at, state, digest,
+           class_id, user_id, group_id, previous_group_id, actor, source
+    FROM log.events ORDER BY notification_id
+"""
+
+_DIFFERENCES = """
+    SELECT found.whole, expected.whole
+    FROM (SELECT {key} AS key, {table}::text AS whole FROM {live}.{table}) AS found
+    FULL JOIN (SELECT {key} AS key, {table}::text AS whole FROM {shadow}.{table}) AS expected USING (key)
+    WHERE found.whole IS DISTINCT FROM expected.whole ORDER BY key LIMIT %(most)s
+"""
+
+
+def verify_log(connection: Connection[Any], on_progress: Progress = lambda *_: None) -> LogHead:
+    """Follow the hash chain over the whole log and return its head.
+
+    Raises `LogAltered` at the first position that is missing, out of place, changed, unreadable, or indexed under something that its
+    state does not say.
+    """
+    checker = _IndexChecker()
+    head = LogHead(0, digest.BEFORE_FIRST)
+    row = connection.execute("SELECT count(*) FROM log.events").fetchone()
+    total = row[0] if row else 0
+    with connection.transaction(), connection.cursor("verify_log", binary=True) as cursor:
+        cursor.itersize = 10_000
+        for position, stream, version, topic, recorded_at, state, found, *index in cursor.execute(_ROWS):
+            if position != head.position + 1:
+                raise LogAltered(head.position + 1, "the event is missing")
+            expected = digest.link(head.digest, position, stream, version, topic, recorded_at, state)
+            if found != expected:
+                raise LogAltered(position, "the event is not the one that was recorded here")
+            checker.check(position, RecordedEvent(stream, version, topic, state, recorded_at), tuple(index))
+            head = LogHead(position, found)
+            if position % cursor.itersize == 0:
+                on_progress(position, total)
+    on_progress(head.position, total)
+    return head
+
+
+class _IndexChecker:
+    """Derives the indexed columns from the events once more; the digest does not cover them."""
+
+    def __init__(self) -> None:
+        self._codec = EventCodec()
+        self._group_of: dict[UUID, UUID | None] = {}
+
+    def check(self, position: int, stored: RecordedEvent, found: tuple[Any, ...]) -> None:
+        try:
+            index: IndexedEvent = self._codec.to_stored_event(self._codec.to_domain_event(stored))
+        except UndecodableEvent as wrong:
+            raise LogAltered(position, str(wrong)) from wrong
+        group = index.group_id
+        if index.class_id is not None:
+            group = self._group_of[index.class_id] = group or self._group_of.get(index.class_id)
+        if found != (index.class_id, index.user_id, group, index.previous_group_id, index.actor, index.source):
+            raise LogAltered(position, "an indexed column does not say what the event says")
+
+
+def verify_tables(conninfo: str, on_progress: Progress = lambda *_: None, most: int = 1000) -> Iterator[Difference]:
+    """Derive the read tables once more and yield every row that differs, at most so many a table.
+
+    One transaction sees the live tables at one moment, projects the log up to their checkpoint into shadow tables, compares, and rolls
+    back: nothing waits for it, and nothing stays. Raises `ShadowInUse` while a rebuild runs.
+    """
+    with psycopg.connect(conninfo, autocommit=True, application_name="rosterlog verify") as connection:
+        shadow.claim(connection)
+        connection.isolation_level = IsolationLevel.REPEATABLE_READ
+        with connection.transaction(force_rollback=True):
+            row = connection.execute(f"SELECT position FROM {SCHEMA}.checkpoint").fetchone()
+            upto = row[0] if row else 0
+            shadow.create(connection)
+            while (step := project(connection, SHADOW, limit=BATCH, stop=upto)).events:
+                on_progress(step.position, upto)
+            for table in shadow.TABLES:
+                if table != "checkpoint":
+                    yield from _differences(connection, table, most)
+
+
+def _differences(connection: Connection[Any], table: str, most: int) -> Iterator[Difference]:
+    statement = _DIFFERENCES.format(key="id", table=table, live=SCHEMA, shadow=SHADOW)
+    for found, expected in connection.execute(statement, {"most": most}):
+        yield Difference(table, found, expected)
