@@ -144,7 +144,7 @@ def command(
     The command returns an `Outcome` and raises what the method raises, `TooBusy` or `StoreUnavailable`.
     """
 
-    def run(roster: "Roster", *args: Parameters.args, **kwargs: Parameters.kwargs) -> Outcome:
+    def run(roster: "Roster", /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Outcome:
         attempts = Retrying(
             retry=retry_if_exception_type(_Stale),
             stop=stop_after_attempt(ATTEMPTS),

@@ -9,6 +9,7 @@ from psycopg import Connection
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
+from domain.errors import DomainError
 from projections.tables import SCHEMA, SHADOW, Table
 
 REBUILD_LOCK = 7_316_004
@@ -18,12 +19,8 @@ TABLES = [table.name for table in Table.metadata.sorted_tables]
 """Names of the read tables, each after those it refers to."""
 
 
-class ShadowInUse(Exception):
-    """A rebuild or a verification is already running; wait for it, or cancel the rebuild."""
-
-    def __init__(self) -> None:
-        """Say so."""
-        super().__init__(self.__doc__)
+class ShadowInUse(DomainError):
+    """A rebuild or a verification is already running: wait for it, or cancel the rebuild."""
 
 
 def claim(connection: Connection[Any]) -> None:

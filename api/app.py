@@ -1,0 +1,40 @@
+"""The HTTP application: the composition root of the server."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from api import problems
+from api.bodies import JsonBodies, RequestIds
+from api.routes import classes, groups, members, projections, service, users
+from api.service import Service
+
+_DESCRIPTION = """
+Who is in which class, in which role, since when, and who changed it. Every change is an event with its actor and reason, and nothing is
+ever overwritten: read the roster as it is, as it was at any moment, or its history.
+
+* A command answers once its change is visible to reads, with the `Roster-Position` of its own event.
+* `as_of` and `at_position` read the past. `min_position` waits for a change of your own.
+* Every refusal is a problem (RFC 9457) that names the rule and the place. Its `type` leads to an explanation.
+"""
+
+
+def create_app(conninfo: Callable[[], str]) -> FastAPI:
+    """Return the application on the database that `conninfo` names when the application starts."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        running = Service(conninfo())
+        app.state.service = running
+        async with running.running():
+            yield
+
+    app = FastAPI(title="Rosterlog", version=version("rosterlog"), description=_DESCRIPTION, lifespan=lifespan, redoc_url=None)
+    for routes in (groups, users, classes, members, projections, service):
+        app.include_router(routes.router)
+    problems.install(app)
+    app.add_middleware(JsonBodies)
+    app.add_middleware(RequestIds)
+    return app

@@ -1,0 +1,100 @@
+"""What every request passes before its route: a request id, and a body that is JSON, of bearable size, or nothing."""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import NoReturn
+from uuid import uuid4
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api import problems
+from api.problems import BODY_BYTES
+
+_METHODS_WITH_BODY = {"POST", "PUT", "PATCH"}
+_HINT = "send JSON with the header Content-Type: application/json (curl --json does both)"
+
+
+class RequestIds:
+    """Gives each request an id: it stands in the answer, in the events that the request records, and in the log."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Wrap an ASGI app."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = str(uuid4())
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"].append((b"x-request-id", request_id.encode()))
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
+
+
+class JsonBodies:
+    """Refuses a body that is too large (413), of another media type (415) or no JSON (422); an empty one means `{}`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Wrap an ASGI app."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http" or scope["method"] not in _METHODS_WITH_BODY:
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        refusal, body = await _read(request)
+        if refusal is not None:
+            await refusal(scope, receive, send)
+            return
+        if not body:
+            body = b"{}"
+            scope["headers"] = [*(h for h in scope["headers"] if h[0] != b"content-type"), (b"content-type", b"application/json")]
+        await self._app(scope, _replay(body, receive), send)
+
+
+async def _read(request: Request) -> tuple[Response | None, bytes]:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_BYTES:
+            detail = f"The body is larger than {BODY_BYTES} bytes."
+            return problems.respond(request, "body-too-large", 413, detail, headers={"Connection": "close"}), b""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if body and media_type != "application/json":
+        detail = f"The body is declared as {media_type or 'nothing'}: {_HINT}."
+        return problems.respond(request, "unsupported-media-type", 415, detail), b""
+    wrong = _wrong_with(body) if body else None
+    if wrong is not None:
+        return problems.invalid(request, [{"pointer": "", "rule": "json", "detail": f"the body is no JSON: {wrong}"}]), b""
+    return None, body
+
+
+def _wrong_with(body: bytes) -> str | None:
+    try:
+        json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as wrong:
+        return str(wrong) if isinstance(wrong, ValueError) else "it is nested too deeply"
+    return None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _replay(body: bytes, receive: Receive) -> Callable[[], Awaitable[Message]]:
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return replay

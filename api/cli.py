@@ -1,0 +1,165 @@
+"""The command line: the composition root of everything but the server."""
+
+import json
+import logging
+import signal
+import sys
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import psycopg
+import typer
+import uvicorn
+from pydantic import ValidationError
+from rich.console import Console
+from rich.logging import RichHandler
+
+from api.app import create_app
+from api.database import DatabaseUnusable, database, migrate
+from api.embedded import EmbeddedError
+from api.progress import Progress
+from api.service import connected, process_name
+from api.settings import Settings, masked
+from domain.errors import DomainError
+from migrations import commands as migrations
+from projections.rebuild import Rebuild
+from projections.runner import Runner
+from projections.status import projection_status
+from projections.verify import LogAltered, verify_log, verify_tables
+
+cli = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Rosterlog: an event-sourced roster service for schools.\n\n"
+    "Settings come from the environment: ROSTERLOG_DATABASE_URL (unset: an embedded PostgreSQL), ROSTERLOG_DATA_DIR (data), "
+    "ROSTERLOG_HOST (127.0.0.1), ROSTERLOG_PORT (8000).",
+)
+
+out, err = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)
+logger = logging.getLogger("rosterlog")
+
+
+def main() -> None:
+    """Run the command line; what an operator can mend is one clear message and exit status 1."""
+    _log_to_stderr()
+    try:
+        cli()
+    except ValidationError as wrong:
+        for error in wrong.errors():
+            err.print(f"ROSTERLOG_{str(error['loc'][0]).upper()}: {error['msg'].removeprefix('Value error, ')}")
+        sys.exit(1)
+    except (EmbeddedError, DatabaseUnusable, DomainError, LogAltered, psycopg.Error) as wrong:
+        err.print(f"rosterlog: {wrong}")
+        sys.exit(1)
+
+
+@cli.command()
+def serve() -> None:
+    """Serve the API, project events, and bring the database up to date first."""
+    settings = Settings()
+    with database(settings) as conninfo:
+        migrate(conninfo)
+        logger.info("serving on http://%s:%s (API: /docs), database %s", settings.host, settings.port, masked(conninfo))
+        uvicorn.run(
+            create_app(lambda: conninfo), host=settings.host, port=settings.port, log_config=None, access_log=False, server_header=False
+        )
+
+
+@cli.command()
+def project() -> None:
+    """Project events into the read tables, without serving; stands by while another process projects."""
+    with database(Settings()) as conninfo:
+        migrate(conninfo)
+        runner = Runner(conninfo, process_name("project"))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: runner.stop())
+        runner.run()
+
+
+@cli.command("migrate")
+def migrate_command(
+    to: Annotated[str, typer.Option(help="The revision to go to, such as 0005_create_classes; newest: head.")] = "head",
+    down: Annotated[bool, typer.Option("--down", help="Go down to that revision; base: nothing is left.")] = False,  # noqa: FBT002
+    sql: Annotated[bool, typer.Option("--sql", help="Print the SQL for review instead; needs no database.")] = False,  # noqa: FBT002
+) -> None:
+    """Bring the database to the newest migration, or to another one."""
+    if sql:
+        out.print(migrations.render(f"head:{to}" if down else f"base:{to}", down=down), markup=False)
+        return
+    with database(Settings()) as conninfo:
+        (migrations.downgrade if down else migrations.upgrade)(conninfo, to)
+        out.print(f"the database is at {migrations.current(conninfo) or 'no migration'}")
+
+
+@cli.command()
+def rebuild() -> None:
+    """Derive the read tables anew from the log, while others read and write."""
+    with database(Settings()) as conninfo, Progress("rebuild", err) as progress:
+        ended = Rebuild(conninfo).run(lambda state: progress.show(state.done, state.total))
+    out.print(f"rebuild {ended.state}: {ended.done} events")
+
+
+@cli.command()
+def verify(
+    log: Annotated[bool, typer.Option("--log", help="Only the log: its hash chain, from the first event on.")] = False,  # noqa: FBT002
+    tables: Annotated[bool, typer.Option("--tables", help="Only the read tables: against the log.")] = False,  # noqa: FBT002
+) -> None:
+    """Prove that the log is as it was written, and that the read tables say what it says. Exit status 1 where not."""
+    both = log == tables
+    with database(Settings()) as conninfo:
+        if log or both:
+            with connected(conninfo) as connection, Progress("log", err) as progress:
+                head = verify_log(connection, progress.show)
+            out.print(f"the log is as it was written; its head: {head}")
+        if (tables or both) and _print_differences(conninfo):
+            raise typer.Exit(1)
+
+
+def _print_differences(conninfo: str) -> bool:
+    with Progress("tables", err) as progress:
+        differences = list(verify_tables(conninfo, progress.show))
+    for row in differences:
+        out.print(f"{row.table}: found {row.found or 'no row'}, expected {row.expected or 'no row'}", markup=False)
+    out.print(f"{len(differences)} rows differ: rosterlog rebuild mends them" if differences else "the read tables say what the log says")
+    return bool(differences)
+
+
+@cli.command()
+def status(as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False) -> None:  # noqa: FBT002
+    """Say where the log, the read tables and the migrations stand."""
+    with database(Settings()) as conninfo:
+        report = _status(conninfo)
+    if as_json:
+        out.print_json(json.dumps(report, default=str))
+        return
+    for name, value in report.items():
+        shown = ", ".join(f"{key} {part}" for key, part in value.items() if part is not None) if isinstance(value, dict) else value
+        out.print(f"{name + ':':15}{shown}", markup=False)
+
+
+def _status(conninfo: str) -> dict[str, Any]:
+    at, newest = migrations.current(conninfo), migrations.newest()
+    report: dict[str, Any] = {"database_url": masked(conninfo)}
+    if at == newest:
+        with connected(conninfo) as connection:
+            projection = asdict(projection_status(connection))
+        report |= {"head_position": projection.pop("head"), "checkpoint": projection.pop("checkpoint"), "lag": projection.pop("lag")}
+        projection["last_error"] = projection.pop("failure")
+        report["projector"] = projection
+    return report | {"migrations": {"at": at, "newest": newest}}
+
+
+@cli.command()
+def openapi() -> None:
+    """Print the OpenAPI document."""
+    out.print_json(json.dumps(create_app(lambda: "").openapi()))
+
+
+def _log_to_stderr() -> None:
+    handler: logging.Handler = logging.StreamHandler()
+    if sys.stderr.isatty():
+        handler = RichHandler(console=err, show_path=False, omit_repeated_times=False)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", handlers=[handler])
+    for noisy in ("alembic", "psycopg", "psycopg.pool", "uvicorn.access"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,0 +1,119 @@
+"""Answering commands: who gives it and why, the decision in a thread, and the answer once its change is visible."""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Annotated, Any
+from urllib.parse import unquote_to_bytes
+from uuid import UUID
+
+from anyio.to_thread import run_sync
+from fastapi import Depends, Header, Request
+from starlette.responses import JSONResponse, Response
+
+from api.reads import WAIT_SECONDS
+from api.service import Service
+from domain.errors import InvalidValue
+from domain.roster import Outcome
+from domain.values import Provenance
+from projections.queries import Thing
+
+_VERSION = re.compile(r'(?:W/)?"(\d{1,18})"')
+_UNAUTHENTICATED = "local"
+"""The actor where no authentication is configured and the request names none."""
+
+
+def service_of(request: Request) -> Service:
+    """Return what the application offers its routes."""
+    service: Service = request.app.state.service
+    return service
+
+
+def provenance(
+    request: Request,
+    roster_actor: Annotated[str | None, Header(description="Who gives the command: an opaque id, no e-mail address.")] = None,
+    roster_reason: Annotated[str | None, Header(description="Why, in percent-encoded UTF-8; kept in the log for ever.")] = None,
+) -> Provenance:
+    """Read who gives the command and why. Raises `InvalidValue`."""
+    actor = _UNAUTHENTICATED if roster_actor is None else roster_actor
+    reason = None if roster_reason is None else _percent_decoded(roster_reason)
+    return Provenance(actor, source="api", request_id=request.state.request_id, reason=reason)
+
+
+def if_match(if_match: Annotated[str | None, Header(description='The version the command relies on, as `"7"`.')] = None) -> int | None:
+    """Read the version that the command relies on, None for any. Raises `InvalidValue`."""
+    if if_match is None or if_match.strip() == "*":
+        return None
+    found = _VERSION.fullmatch(if_match.strip())
+    if found is None:
+        raise InvalidValue("header:If-Match", "version", 'If-Match is a version in quotes, such as "7"')
+    return int(found[1])
+
+
+def prefer(prefer: Annotated[str | None, Header(description="`respond-async`: answer 202 once recorded.")] = None) -> bool:
+    """Tell whether the caller would rather not wait until the change is visible (RFC 7240)."""
+    return "respond-async" in {part.partition(";")[0].strip().lower() for part in (prefer or "").split(",")}
+
+
+class Commands:
+    """One request's command, from its headers to its answer."""
+
+    def __init__(
+        self,
+        service: Annotated[Service, Depends(service_of)],
+        by: Annotated[Provenance, Depends(provenance)],
+        expected: Annotated[int | None, Depends(if_match)],
+        respond_async: Annotated[bool, Depends(prefer)],
+    ) -> None:
+        """Take what the dependencies read from the request."""
+        self._service = service
+        self.roster = service.roster
+        self.by = by
+        self.expected = expected
+        self._respond_async = respond_async
+
+    async def give(self, command: Callable[..., Outcome], *args: object, **kwargs: object) -> Outcome:
+        """Give a command to the roster. Raises what the command raises."""
+        return await run_sync(partial(command, *args, by=self.by, **kwargs))
+
+    async def answer(self, outcome: Outcome, thing: Thing, ids: Mapping[str, UUID], *, location: str | None = None) -> Response:
+        """Answer with the thing that the command was about; with a `location`, as created where it changed something."""
+        if not await self._is_visible(outcome):
+            return _accepted(outcome)
+        _, version, item = await self._service.reads.found(thing, ids)
+        created = location is not None and outcome.changed
+        headers = _headers(outcome.position, version) | ({"Location": location} if created and location else {})
+        return Response(item, 201 if created else 200, headers, "application/json")
+
+    async def answer_ended(self, outcome: Outcome) -> Response:
+        """Answer that the thing has ended."""
+        if not await self._is_visible(outcome):
+            return _accepted(outcome)
+        return Response(status_code=204, headers=_headers(outcome.position, outcome.version))
+
+    async def _is_visible(self, outcome: Outcome) -> bool:
+        if self._respond_async and outcome.changed:
+            return False
+        return await self._service.visibility.reached(outcome.position, WAIT_SECONDS)
+
+
+Command = Annotated[Commands, Depends()]
+"""A route's parameter for giving a command."""
+Serving = Annotated[Service, Depends(service_of)]
+"""A route's parameter for reading."""
+
+
+def _headers(position: int, version: int) -> dict[str, str]:
+    return {"Roster-Position": str(position), "ETag": f'"{version}"', "Cache-Control": "private, no-cache"}
+
+
+def _accepted(outcome: Outcome) -> Response:
+    body: dict[str, Any] = {"position": outcome.position, "id": str(outcome.id)}
+    return JSONResponse(body, 202, {"Roster-Position": str(outcome.position), "ETag": f'"{outcome.version}"'})
+
+
+def _percent_decoded(value: str) -> str:
+    try:
+        return unquote_to_bytes(value).decode()
+    except UnicodeError:
+        raise InvalidValue("reason", "percent-encoded", "Roster-Reason is UTF-8 in percent-encoding") from None

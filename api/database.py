@@ -1,0 +1,71 @@
+"""Which database a process works on: the operator's, or the embedded one, started for as long as it is used."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from api.embedded import EmbeddedPostgres
+from api.settings import Settings, masked
+from migrations import commands as migrations
+
+WAIT_SECONDS = 60
+"""How long to wait at start for a database that does not answer yet."""
+
+_OLDEST, _NEWEST = 15, 18
+
+logger = logging.getLogger(__name__)
+
+
+class DatabaseUnusable(Exception):
+    """The database can't be used; the message says why."""
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[str]:
+    """Yield the connection string of the database, once it answers. Raises `DatabaseUnusable`, `EmbeddedError`."""
+    if settings.database_url is not None:
+        _wait_for(settings.database_url)
+        yield settings.database_url
+        return
+    embedded = EmbeddedPostgres(settings.data_dir)
+    conninfo = embedded.start()
+    try:
+        yield conninfo
+    finally:
+        embedded.stop()
+
+
+def migrate(conninfo: str) -> None:
+    """Bring the database to the migration that this release needs."""
+    before, newest = migrations.current(conninfo), migrations.newest()
+    if before != newest:
+        logger.info("migrating the database from %s to %s", before or "nothing", newest)
+        migrations.upgrade(conninfo)
+
+
+def _wait_for(conninfo: str) -> None:
+    def say(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        logger.warning("waiting for the database %s: %s", masked(conninfo), str(error).strip().splitlines()[0])
+
+    patience = Retrying(
+        retry=retry_if_exception_type(psycopg.OperationalError),
+        wait=wait_random_exponential(multiplier=0.5, max=5),
+        stop=stop_after_delay(WAIT_SECONDS),
+        before_sleep=say,
+        reraise=True,
+    )
+    try:
+        version = patience(_server_version, conninfo)
+    except psycopg.OperationalError as wrong:
+        raise DatabaseUnusable(f"the database {masked(conninfo)} did not answer in {WAIT_SECONDS} s: {wrong}") from None
+    if not _OLDEST <= version <= _NEWEST:
+        raise DatabaseUnusable(f"the database runs PostgreSQL {version}; {_OLDEST} to {_NEWEST} are supported")
+
+
+def _server_version(conninfo: str) -> int:
+    with psycopg.connect(conninfo, connect_timeout=5) as connection:
+        return connection.info.server_version // 10_000

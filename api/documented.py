@@ -1,0 +1,39 @@
+"""What routes say about themselves in the OpenAPI document, written once."""
+
+from typing import Any
+
+from api.problems import MEDIA_TYPE, Problem
+from api.schemas import Accepted
+
+_HEADERS = {
+    "ETag": {"description": "The version of what the answer shows.", "schema": {"type": "string"}},
+    "Roster-Position": {"description": "The position of the log that the answer reflects.", "schema": {"type": "integer"}},
+}
+_SAYS = {
+    404: "The path's thing never existed.",
+    409: "The command contradicts the roster as it is.",
+    410: "The path's thing has ended for good.",
+    412: "The thing is at another version than If-Match says.",
+    413: "The body is too large.",
+    415: "The body is not declared as JSON.",
+    422: "The request breaks a rule of form or value; `errors` names each place.",
+    503: "Not possible right now; try again after `Retry-After` seconds.",
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Document refusals."""
+    return {status: {"model": Problem, "description": _SAYS[status], "content": {MEDIA_TYPE: {}}} for status in sorted(statuses)}
+
+
+def read(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Document a read: its headers, 304, and its refusals besides 422 and 503."""
+    unchanged = {"description": "Unchanged since the given `If-None-Match`.", "headers": _HEADERS}
+    return {200: {"headers": _HEADERS}, 304: unchanged, **problems(*statuses, 422, 503)}
+
+
+def command(*statuses: int, success: tuple[int, ...] = (200,)) -> dict[int | str, dict[str, Any]]:
+    """Document a command: its headers, 202, and its refusals besides those that every command has."""
+    accepted = {"model": Accepted, "description": "Recorded, not yet visible.", "headers": _HEADERS}
+    answers: dict[int | str, dict[str, Any]] = {status: {"headers": _HEADERS} for status in success}
+    return {**answers, 202: accepted, **problems(*statuses, 409, 413, 415, 422, 503)}

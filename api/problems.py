@@ -1,0 +1,205 @@
+"""Every refusal in one shape: `application/problem+json` (RFC 9457), from one table of domain errors."""
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from domain.errors import (
+    ClassArchived,
+    DomainError,
+    EnrolledInOtherRole,
+    Gone,
+    IdTaken,
+    InvalidValue,
+    StoreUnavailable,
+    TooBusy,
+    Unknown,
+    VersionStale,
+)
+from projections.shadow import ShadowInUse
+
+BODY_BYTES = 256 * 1024
+"""Most bytes of a request's body."""
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER = "1"
+"""Seconds after which a 503 may be tried again."""
+
+logger = logging.getLogger(__name__)
+
+
+class ProblemError(BaseModel):
+    """One thing that is wrong, and where: in the body (a JSON pointer), a parameter or a header."""
+
+    pointer: str | None = Field(None, examples=["/name"])
+    parameter: str | None = None
+    header: str | None = None
+    rule: str = Field(examples=["length"])
+    detail: str = Field(examples=["name needs 1 to 100 characters after trimming, not 0"])
+
+
+class Problem(BaseModel):
+    """Why a request was refused (RFC 9457). `type` names the rule and stays the same for ever; `detail` is for people."""
+
+    type: str = Field(examples=["/problems/invalid-request"])
+    title: str = Field(examples=["Invalid request"])
+    status: int = Field(examples=[422])
+    detail: str = Field(examples=["The request breaks 1 rule: name needs 1 to 100 characters after trimming, not 0"])
+    request_id: str | None = None
+    errors: list[ProblemError] = []
+
+
+class ReadTablesBehind(DomainError):
+    """The read tables do not reflect position {position} yet. Try again."""
+
+
+class MomentAhead(InvalidValue):
+    """A moment that has not come yet."""
+
+
+STATUS: Mapping[type[DomainError], int] = {
+    InvalidValue: 422,
+    Unknown: 404,
+    Gone: 410,
+    ClassArchived: 409,
+    EnrolledInOtherRole: 409,
+    IdTaken: 409,
+    VersionStale: 412,
+    TooBusy: 503,
+    StoreUnavailable: 503,
+    ReadTablesBehind: 503,
+    ShadowInUse: 409,
+}
+"""Domain error to status. An `Unknown` or `Gone` thing that the path does not name is a conflict, 409."""
+
+_NOT_OF_THE_DOMAIN = {
+    "invalid-request": "The request breaks a rule of form or value. Each entry of errors names the place, the rule and what is wrong.",
+    "body-too-large": f"A body may have {BODY_BYTES} bytes.",
+    "unsupported-media-type": "Bodies are JSON, declared with Content-Type: application/json.",
+    "not-found": "No such path. The API is described at /docs.",
+    "method-not-allowed": "The path exists, but not with this method. The API is described at /docs.",
+    "not-migrated": "The database is not at the migration that this release needs: run rosterlog migrate.",
+    "projection-stalled": "Events wait to be projected and none is: see failure in /v1/projections.",
+    "projection-leaderless": "No process projects events into the read tables: start rosterlog serve or rosterlog project.",
+    "internal-error": "A fault of the service. Its log has the cause under the request id.",
+}
+
+
+def explanations() -> dict[str, str]:
+    """Return what each problem means, by the last part of its `type`."""
+    errors = [DomainError]
+    for error in errors:
+        errors.extend(error.__subclasses__())
+    kinds = {error: any(kind in STATUS for kind in error.__mro__) and not error.__subclasses__() for error in errors}
+    return {error.rule: (error.__doc__ or "").strip() for error, raised in kinds.items() if raised} | _NOT_OF_THE_DOMAIN
+
+
+# Where a value that the domain refuses came in, if not in the body.
+_HEADERS = {"actor": "Roster-Actor", "reason": "Roster-Reason"}
+
+
+def respond(
+    request: Request,
+    rule: str,
+    status: int,
+    detail: str,
+    errors: list[dict[str, Any]] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Return the answer to a refused request."""
+    problem = {
+        "type": f"/problems/{rule}",
+        "title": rule.replace("-", " ").capitalize(),
+        "status": status,
+        "detail": detail,
+        "request_id": getattr(request.state, "request_id", None),
+        "errors": errors or [],
+    }
+    retry = {"Retry-After": RETRY_AFTER} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    # ASCII: a name that the request made up may hold what UTF-8 can't.
+    return Response(json.dumps(problem), status, {**retry, **(headers or {})}, MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Let the app answer every error as a problem."""
+    app.add_exception_handler(DomainError, _on_domain_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_unexpected)
+
+
+def _status(request: Request, error: DomainError) -> int:
+    status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    if isinstance(error, Unknown | Gone) and error.id not in {str(value).lower() for value in request.path_params.values()}:
+        return 409
+    return status
+
+
+async def _on_domain_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, DomainError)
+    if isinstance(error, InvalidValue):
+        return invalid(request, [_at(error.field, error.broken_rule, error.detail)])
+    if isinstance(error.__cause__, Exception):
+        logger.warning("%s: %s", error.rule, str(error.__cause__).partition("\n")[0])
+    return respond(request, error.rule, _status(request, error), str(error))
+
+
+def invalid(request: Request, errors: list[dict[str, Any]]) -> Response:
+    """Return the answer to a request that breaks rules of form or value."""
+    count = "1 rule" if len(errors) == 1 else f"{len(errors)} rules"
+    detail = f"The request breaks {count}: {'; '.join(error['detail'] for error in errors)}"
+    return respond(request, "invalid-request", 422, detail, errors)
+
+
+def _at(field: str, rule: str, detail: str) -> dict[str, Any]:
+    kind, _, name = field.partition(":")
+    if name:
+        return {kind: name, "rule": rule, "detail": detail}
+    if field in _HEADERS:
+        return {"header": _HEADERS[field], "rule": rule, "detail": detail}
+    return {"pointer": f"/{field}", "rule": rule, "detail": detail}
+
+
+async def _on_invalid_request(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return invalid(request, [_of_pydantic(one) for one in error.errors()])
+
+
+def _of_pydantic(error: Mapping[str, Any]) -> dict[str, Any]:
+    place, *path = error["loc"]
+    cause = error.get("ctx", {}).get("error")
+    inner = cause.field.partition("/")[2] if isinstance(cause, InvalidValue) else ""
+    rule = cause.broken_rule if isinstance(cause, InvalidValue) else _RULES.get(error["type"], error["type"].replace("_", "-"))
+    detail = cause.detail if isinstance(cause, InvalidValue) else f"{'/'.join(map(str, path)) or 'the body'}: {error['msg']}"
+    if place == "body":
+        pointer = "".join(f"/{_escaped(str(part))}" for part in (*path, *filter(None, [inner])))
+        return {"pointer": pointer, "rule": rule, "detail": detail}
+    return {"header" if place == "header" else "parameter": str(path[0]), "rule": rule, "detail": detail}
+
+
+_RULES = {"missing": "required", "extra_forbidden": "unknown-field", "enum": "one-of", "uuid_parsing": "uuid", "uuid_type": "uuid"}
+
+
+def _escaped(part: str) -> str:
+    return part.replace("~", "~0")
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    phrase = HTTPStatus(error.status_code).phrase
+    rule = re.sub(r"[^a-z]+", "-", phrase.lower())
+    detail = error.detail if error.detail != phrase else f"{request.method} {request.url.path}: {phrase}. The API is described at /docs."
+    return respond(request, rule, error.status_code, detail, headers=error.headers)
+
+
+async def _on_unexpected(request: Request, error: Exception) -> Response:
+    logger.error("request %s failed", getattr(request.state, "request_id", None), exc_info=error)
+    return respond(request, "internal-error", 500, "Something went wrong here. It is in the service's log under this request id.")

@@ -1,0 +1,53 @@
+"""Groups, and the classes of a group."""
+
+from typing import Annotated
+from uuid import UUID, uuid4
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from api import documented
+from api.commands import Command, Serving
+from api.schemas import ClassList, Group, GroupChange, GroupList, NewGroup, Page, PageAsOf, ReadingAsOf
+from projections import queries
+
+router = APIRouter(prefix="/v1/groups", tags=["groups"])
+
+
+@router.post("", operation_id="createGroup", response_model=Group, status_code=201, responses=documented.command(success=(200, 201)))
+async def create_group(new: NewGroup, command: Command) -> Response:
+    """Create a group. Again with the same `id` and content it answers 200 with the group as it is now."""
+    group_id = new.id or uuid4()
+    outcome = await command.give(command.roster.create_group, group_id, new.name)
+    return await command.answer(outcome, queries.GROUP_BY_ID, {"group_id": group_id}, location=f"/v1/groups/{group_id}")
+
+
+@router.patch("/{group_id}", operation_id="renameGroup", response_model=Group, responses=documented.command(404, 410, 412))
+async def rename_group(group_id: UUID, change: GroupChange, command: Command) -> Response:
+    """Give a group another name."""
+    outcome = await command.give(command.roster.rename_group, group_id, change.name, expected=command.expected)
+    return await command.answer(outcome, queries.GROUP_BY_ID, {"group_id": group_id})
+
+
+@router.delete("/{group_id}", operation_id="deleteGroup", status_code=204, responses=documented.command(404, 412, success=(204,)))
+async def delete_group(group_id: UUID, command: Command) -> Response:
+    """Delete a group for good, with its classes and their memberships."""
+    return await command.answer_ended(await command.give(command.roster.delete_group, group_id, expected=command.expected))
+
+
+@router.get("", operation_id="listGroups", response_model=GroupList, responses=documented.read())
+async def list_groups(request: Request, page: Annotated[Page, Query()], service: Serving) -> Response:
+    """List the groups, by name."""
+    return await service.reads.listing(request, queries.GROUPS, {}, page)
+
+
+@router.get("/{group_id}", operation_id="getGroup", response_model=Group, responses=documented.read(404, 410))
+async def get_group(request: Request, group_id: UUID, reading: Annotated[ReadingAsOf, Query()], service: Serving) -> Response:
+    """Read a group, now or as of a moment of the past."""
+    return await service.reads.thing(request, queries.GROUP_BY_ID, {"group_id": group_id}, reading)
+
+
+@router.get("/{group_id}/classes", operation_id="listGroupClasses", response_model=ClassList, responses=documented.read(404, 410))
+async def list_group_classes(request: Request, group_id: UUID, page: Annotated[PageAsOf, Query()], service: Serving) -> Response:
+    """List the classes of a group, by name, now or as of a moment of the past."""
+    return await service.reads.listing(request, queries.GROUP_CLASSES, {"group_id": group_id}, page)

@@ -1,0 +1,67 @@
+"""The roster of a class."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from api import documented
+from api.commands import Command, Serving
+from api.schemas import ClassMember, ClassMemberList, MemberPage, NewClassMember, ReadingAsOf, RoleChange, Withdrawal
+from domain.roster import Outcome
+from projections import queries
+
+router = APIRouter(prefix="/v1/classes/{class_id}/members", tags=["members"])
+
+
+async def _answer(command: Command, outcome: Outcome, class_id: UUID, user_id: UUID, *, location: str | None = None) -> Response:
+    return await command.answer(outcome, queries.MEMBER_BY_ID, {"class_id": class_id, "user_id": user_id}, location=location)
+
+
+@router.post(
+    "",
+    operation_id="enrolMember",
+    response_model=ClassMember,
+    status_code=201,
+    responses=documented.command(404, 410, 412, success=(200, 201)),
+)
+async def enrol_member(class_id: UUID, new: NewClassMember, command: Command) -> Response:
+    """Enrol a user. One who is enrolled so already stays so, with 200; one in another role is refused: change the role."""
+    outcome = await command.give(
+        command.roster.enrol, class_id, new.user_id, new.role, effective_on=new.effective_on, expected=command.expected
+    )
+    location = f"/v1/classes/{class_id}/members/{new.user_id}"
+    return await _answer(command, outcome, class_id, new.user_id, location=location)
+
+
+@router.patch("/{user_id}", operation_id="changeRole", response_model=ClassMember, responses=documented.command(404, 410, 412))
+async def change_role(class_id: UUID, user_id: UUID, change: RoleChange, command: Command) -> Response:
+    """Give a member another role; the membership stays the same."""
+    outcome = await command.give(
+        command.roster.change_role, class_id, user_id, change.role, effective_on=change.effective_on, expected=command.expected
+    )
+    return await _answer(command, outcome, class_id, user_id)
+
+
+@router.delete("/{user_id}", operation_id="withdrawMember", status_code=204, responses=documented.command(404, 410, 412, success=(204,)))
+async def withdraw_member(class_id: UUID, user_id: UUID, withdrawal: Annotated[Withdrawal, Query()], command: Command) -> Response:
+    """Withdraw a user from the class; one who is no member stays none."""
+    outcome = await command.give(
+        command.roster.withdraw, class_id, user_id, effective_on=withdrawal.effective_on, expected=command.expected
+    )
+    return await command.answer_ended(outcome)
+
+
+@router.get("", operation_id="listMembers", response_model=ClassMemberList, responses=documented.read(404, 410))
+async def list_members(request: Request, class_id: UUID, page: Annotated[MemberPage, Query()], service: Serving) -> Response:
+    """Read the roster of a class, teachers first, now or as of a moment of the past."""
+    return await service.reads.listing(request, queries.MEMBERS, {"class_id": class_id}, page, {"role": page.role})
+
+
+@router.get("/{user_id}", operation_id="getMember", response_model=ClassMember, responses=documented.read(404, 410))
+async def get_member(
+    request: Request, class_id: UUID, user_id: UUID, reading: Annotated[ReadingAsOf, Query()], service: Serving
+) -> Response:
+    """Read one membership, now or as of a moment of the past."""
+    return await service.reads.thing(request, queries.MEMBER_BY_ID, {"class_id": class_id, "user_id": user_id}, reading)

@@ -1,0 +1,58 @@
+"""The service itself: is it alive, is it ready, and where to go from here."""
+
+from http import HTTPStatus
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from api import documented, problems
+from api.commands import Serving
+from migrations import commands as migrations
+from projections.status import projection_status
+
+router = APIRouter(tags=["operations"])
+
+_UNREADY = {"stalled", "leaderless"}
+
+
+@router.get("/healthz", operation_id="isAlive")
+async def healthz() -> dict[str, str]:
+    """Answer as long as the process is alive."""
+    return {"status": "alive"}
+
+
+@router.get("/readyz", operation_id="isReady", responses=documented.problems(503))
+async def readyz(request: Request, service: Serving) -> Response:
+    """Answer 200 if the database answers, is migrated, and the projection is not stalled."""
+    revision = await run_sync(migrations.current, service.conninfo)
+    if revision != migrations.newest():
+        detail = f"The database is at migration {revision}, this release needs {migrations.newest()}."
+        return problems.respond(request, "not-migrated", HTTPStatus.SERVICE_UNAVAILABLE, detail)
+    status = await service.ask(projection_status)
+    if status.state in _UNREADY:
+        detail = f"The projection is {status.state} at position {status.checkpoint} of {status.head}: {status.failure or 'no progress'}"
+        return problems.respond(request, f"projection-{status.state}", HTTPStatus.SERVICE_UNAVAILABLE, detail)
+    return JSONResponse({"status": "ready", "state": status.state, "lag": status.lag})
+
+
+@router.get("/", operation_id="getStarted")
+async def root() -> dict[str, str]:
+    """Say where to go."""
+    return {
+        "service": "rosterlog",
+        "api": "/docs",
+        "openapi": "/openapi.json",
+        "health": "/healthz",
+        "ready": "/readyz",
+        "classes": "/v1/classes",
+    }
+
+
+@router.get("/problems/{rule}", operation_id="explainProblem", response_class=PlainTextResponse, responses=documented.problems(404))
+async def explain(request: Request, rule: str) -> Response:
+    """Explain a problem's `type`."""
+    explanation = problems.explanations().get(rule)
+    if explanation is None:
+        return problems.respond(request, "not-found", HTTPStatus.NOT_FOUND, f"There is no problem called {rule}.")
+    return PlainTextResponse(explanation)

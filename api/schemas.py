@@ -1,0 +1,333 @@
+"""What goes in and comes out over HTTP. The rules for values are the domain's; here they get their places in the OpenAPI document."""
+
+import re
+from datetime import date, datetime
+from typing import Annotated, Any, Generic, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from domain import values
+from domain.errors import InvalidValue
+from domain.values import Role
+
+MATH, SCHOOL, ANNA = "5b6a1f0e-7c2d-4e8f-9a3b-1c2d3e4f5a6b", "0f9e8d7c-6b5a-4938-a7b6-c5d4e3f2a1b0", "a1b2c3d4-e5f6-4a7b-8c9d-0e1f2a3b4c5d"
+_TIME = "2026-09-01T08:00:00+00:00"
+
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,6})?([Zz]|[+-]\d{2}:\d{2})")
+
+
+def _only_a_date(value: object) -> object:
+    if not isinstance(value, str) or not _DATE.fullmatch(value):
+        raise InvalidValue("effective_on", "date", "effective_on is a date such as 2026-09-01")
+    return value
+
+
+def _only_rfc3339(value: object) -> object:
+    if isinstance(value, str) and _MOMENT.fullmatch(value):
+        return value
+    hint = " (write + as %2B in a URL, or use Z)" if isinstance(value, str) and " " in value else ""
+    raise InvalidValue("moment", "rfc3339", f"a time with seconds and offset is needed, such as 2026-09-01T08:00:00Z{hint}")
+
+
+def _name_in_query(value: str) -> str:
+    return values.text(value, "name")
+
+
+Name = Annotated[
+    str, AfterValidator(values.name), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": values.NAME_LENGTH, "pattern": r"\S"})
+]
+SettingsObject = Annotated[dict[str, Any], AfterValidator(values.settings)]
+EffectiveOn = Annotated[date, BeforeValidator(_only_a_date)]
+Moment = Annotated[datetime, BeforeValidator(_only_rfc3339)]
+Position = Annotated[int, Field(ge=0, le=2**63 - 1)]
+
+
+class _Input(BaseModel):
+    """What a caller sends: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def _example(**fields: Any) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [fields]})
+
+
+_ABSENT: Any = Field(default_factory=lambda: None)
+
+
+class NewGroup(_Input):
+    """A group to create. With an `id` of your own the request can be repeated safely."""
+
+    model_config = _example(id=SCHOOL, name="Lincoln Elementary")
+    id: UUID | None = None
+    name: Name
+
+
+class GroupChange(_Input):
+    """A group's new name."""
+
+    model_config = _example(name="Lincoln Elementary School")
+    name: Name
+
+
+class NewUser(_Input):
+    """A user to register: an id, and nothing about the person."""
+
+    model_config = _example(id=ANNA)
+    id: UUID | None = None
+
+
+class NewClass(_Input):
+    """A class to create in a group. `settings` is any JSON object, at most 64 KiB and 32 levels."""
+
+    model_config = _example(id=MATH, group_id=SCHOOL, name="Mathematics 7b", settings={"room": "2.14"})
+    id: UUID | None = None
+    group_id: UUID
+    name: Name
+    settings: SettingsObject = Field(default_factory=dict)
+
+
+class ClassChange(_Input):
+    """What to change of a class; what is not given stays. `settings` are replaced whole."""
+
+    model_config = _example(name="Mathematics 7b (advanced)")
+    # Absent is no change, null is refused: defaults are not validated, and what was given is read from `model_fields_set`.
+    name: Name = _ABSENT
+    settings: SettingsObject = _ABSENT
+    group_id: UUID = _ABSENT
+
+
+class NewClassMember(_Input):
+    """A user to enrol in a class."""
+
+    model_config = _example(user_id=ANNA, role="student")
+    user_id: UUID
+    role: Role
+    effective_on: EffectiveOn | None = None
+
+
+class RoleChange(_Input):
+    """A member's new role."""
+
+    model_config = _example(role="teacher")
+    role: Role
+    effective_on: EffectiveOn | None = None
+
+
+class Group(BaseModel):
+    """A group of classes: a school, a department."""
+
+    model_config = _example(id=SCHOOL, name="Lincoln Elementary", created_at=_TIME, updated_at=_TIME, version=1)
+    id: UUID
+    name: str
+    created_at: datetime
+    updated_at: datetime
+    version: int
+
+
+class User(BaseModel):
+    """Somebody who can be enrolled."""
+
+    model_config = _example(id=ANNA, created_at=_TIME, version=1)
+    id: UUID
+    created_at: datetime
+    version: int
+
+
+class Class(BaseModel):
+    """A class. `deleted_at` says since when it is archived; `updated_at` does not follow its roster, `version` does."""
+
+    model_config = _example(
+        id=MATH, group_id=SCHOOL, name="Mathematics 7b", settings={"room": "2.14"},
+        created_at=_TIME, updated_at=_TIME, deleted_at=None, version=1,
+    )  # fmt: skip
+    id: UUID
+    group_id: UUID
+    name: str
+    settings: dict[str, Any]
+    created_at: datetime
+    updated_at: datetime
+    deleted_at: datetime | None
+    version: int
+
+
+class ClassMember(BaseModel):
+    """A membership as its class sees it. `created_at` is the time of the latest enrolment."""
+
+    model_config = _example(id="b7e6d5c4-b3a2-8190-8f7e-6d5c4b3a2918", class_id=MATH, user_id=ANNA, role="student", created_at=_TIME)
+    id: UUID
+    class_id: UUID
+    user_id: UUID
+    role: Role
+    created_at: datetime
+
+
+class Membership(BaseModel):
+    """A membership as its user sees it."""
+
+    model_config = _example(class_id=MATH, class_name="Mathematics 7b", group_id=SCHOOL, role="student", created_at=_TIME)
+    class_id: UUID
+    class_name: str
+    group_id: UUID
+    role: Role
+    created_at: datetime
+
+
+class Event(BaseModel):
+    """One entry of a history. `before` and `after` hold the fields that the event changed."""
+
+    model_config = _example(
+        position=5, version=2, recorded_at=_TIME, type="MemberEnrolled", actor="registrar-1", reason="moved here", source="api",
+        request_id="0b0c6a3e-58ab-4f0e-8d51-0d7f8a8f3c11", class_id=MATH, user_id=ANNA, group_id=SCHOOL, effective_on=None,
+        before={}, after={"role": "student"},
+    )  # fmt: skip
+    position: int
+    version: int
+    recorded_at: datetime
+    type: str
+    actor: str
+    reason: str | None
+    source: str
+    request_id: str | None
+    class_id: UUID | None
+    user_id: UUID | None
+    group_id: UUID | None
+    effective_on: date | None
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+Item = TypeVar("Item")
+
+
+class _List(BaseModel, Generic[Item]):
+    items: list[Item]
+    next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null on the last one.")
+
+
+class GroupList(_List[Group]):
+    """A page of groups, by name."""
+
+
+class UserList(_List[User]):
+    """A page of users, by id."""
+
+
+class ClassList(_List[Class]):
+    """A page of classes, by name."""
+
+
+class ClassMemberList(_List[ClassMember]):
+    """A page of a roster: teachers first, then by time of enrolment."""
+
+
+class MembershipList(_List[Membership]):
+    """A page of a user's memberships, by name of class."""
+
+
+class EventList(_List[Event]):
+    """A page of a history, by position."""
+
+
+class Accepted(BaseModel):
+    """Recorded, and not yet visible in the reads: they will be at this `position` (see `min_position`)."""
+
+    position: int
+    id: UUID
+
+
+class Projections(BaseModel):
+    """Where the projection stands, in positions of the log. `lag` is how many events it is behind."""
+
+    head: int
+    checkpoint: int
+    lag: int
+    leader: str | None
+    state: Literal["following", "catching-up", "leaderless", "stalled"]
+    progressed_at: datetime
+    failing_position: int | None
+    failing_since: datetime | None
+    failure: str | None
+
+
+class RebuildStarted(BaseModel):
+    """A rebuild that has begun."""
+
+    id: UUID
+
+
+class RebuildProgress(BaseModel):
+    """Where the newest rebuild stands, in events."""
+
+    id: UUID | None
+    state: Literal["idle", "running", "done", "failed", "cancelled"]
+    done: int
+    total: int
+    per_second: float | None
+    seconds_left: float | None
+    error: str | None
+
+
+class _Query(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Reading(_Query):
+    """How to read: wait for a position of your own first."""
+
+    min_position: Position | None = Field(None, description="Wait, at most 5 seconds, until the answer reflects this position.")
+
+
+class ReadingAsOf(Reading):
+    """How to read: now, or as of a moment of the past."""
+
+    as_of: Moment | None = Field(
+        None, description="The state at this time, inclusive, by recorded time.", examples=["2026-09-01T08:00:00Z"]
+    )
+    at_position: Position | None = Field(None, description="The state at this position of the log.")
+
+
+class _Paged(_Query):
+    limit: int = Field(100, ge=1, le=1000, description="Most items of a page.")
+    cursor: str | None = Field(None, max_length=2000, description="`next_cursor` of the page before.")
+
+
+class Page(Reading, _Paged):
+    """Which page of a list."""
+
+
+class PageAsOf(ReadingAsOf, _Paged):
+    """Which page of a list, now or as of a moment of the past."""
+
+
+class ClassPage(Page):
+    """Which classes."""
+
+    group_id: UUID | None = None
+    name: Annotated[str, AfterValidator(_name_in_query)] | None = None
+    archived: bool | None = Field(None, description="Only archived ones, or only those that are not; without it both.")
+
+
+class MemberPage(PageAsOf):
+    """Which members."""
+
+    role: Role | None = None
+
+
+class HistoryPage(_Paged):
+    """Which entries of a history."""
+
+    type: str | None = Field(None, examples=["RoleChanged"], max_length=100)
+    actor: str | None = Field(None, max_length=values.ACTOR_LENGTH)
+    source: str | None = Field(None, max_length=100)
+    since: Moment | None = Field(None, description="Recorded at this time or later.")
+    until: Moment | None = Field(None, description="Recorded before this time.")
+    order: Literal["asc", "desc"] = "asc"
+
+
+class Withdrawal(_Query):
+    """From when a withdrawal counts, for the record."""
+
+    effective_on: EffectiveOn | None = None

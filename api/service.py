@@ -1,0 +1,109 @@
+"""The running service: what it is made of, opened and closed in order."""
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar
+
+import psycopg
+from anyio.to_thread import run_sync
+from psycopg import AsyncConnection, Connection
+from psycopg_pool import AsyncConnectionPool
+
+from api.reads import Reads
+from domain.errors import StoreUnavailable
+from domain.event_store import PostgresLog
+from domain.roster import Roster
+from projections.rebuild import Rebuild
+from projections.runner import Runner
+from projections.visibility import Visibility
+
+Answer = TypeVar("Answer")
+
+logger = logging.getLogger(__name__)
+
+
+class Service:
+    """Write side, read side, projector and operations of one process on one database."""
+
+    def __init__(self, conninfo: str) -> None:
+        """Serve the database at `conninfo`."""
+        self.conninfo = conninfo
+        self._log = PostgresLog(conninfo, pool_size=16)
+        self.roster = Roster(self._log)
+        self.visibility = Visibility(conninfo)
+        self._pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
+            conninfo, min_size=1, max_size=16, timeout=5, open=False, configure=_configure, name="reads"
+        )
+        self.reads = Reads(self._pool, self.visibility)
+        self._runner = Runner(conninfo, process_name("serve"))
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Open the connections, project and watch for as long as the context lasts."""
+        await self._pool.open()
+        self.visibility.start()
+        projecting = threading.Thread(target=self._runner.run, name="projector", daemon=True)
+        projecting.start()
+        try:
+            yield
+        finally:
+            self._runner.stop()
+            await run_sync(projecting.join)
+            await self.visibility.stop()
+            await self._pool.close()
+            self.roster.close()
+            self._log.close()
+
+    async def ask(self, question: Callable[[Connection[Any]], Answer]) -> Answer:
+        """Put a synchronous question over a connection of its own. Raises `StoreUnavailable`."""
+
+        def put() -> Answer:
+            with connected(self.conninfo) as connection:
+                return question(connection)
+
+        return await run_sync(put)
+
+    async def start_rebuild(self) -> Rebuild:
+        """Start a rebuild in the background. Raises `ShadowInUse`, `StoreUnavailable`."""
+        started = await run_sync(self._claim_rebuild)
+        threading.Thread(target=_run_rebuild, args=[started], name="rebuild", daemon=True).start()
+        return started
+
+    def _claim_rebuild(self) -> Rebuild:
+        try:
+            return Rebuild(self.conninfo)
+        except psycopg.OperationalError as lost:
+            raise StoreUnavailable from lost
+
+
+@contextmanager
+def connected(conninfo: str) -> Iterator[Connection[Any]]:
+    """Open a connection that commits by itself. Raises `StoreUnavailable`."""
+    try:
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            yield connection
+    except psycopg.OperationalError as lost:
+        raise StoreUnavailable from lost
+
+
+def process_name(does: str) -> str:
+    """Return what the database shows of this process: what it does, on which host, under which process id."""
+    return f"rosterlog {does} {socket.gethostname()[:30]}:{os.getpid()}"
+
+
+async def _configure(connection: AsyncConnection[Any]) -> None:
+    await connection.set_autocommit(True)
+    await connection.execute("SET timezone = 'UTC'; SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '10s'")
+
+
+def _run_rebuild(started: Rebuild) -> None:
+    try:
+        ended = started.run()
+    except Exception:
+        logger.exception("rebuild %s failed", started.id)
+    else:
+        logger.info("rebuild %s is %s: %d events", ended.id, ended.state, ended.done)
