@@ -43,6 +43,8 @@ logger = logging.getLogger("rosterlog")
 def main() -> None:
     """Run the command line; what an operator can mend is one clear message and exit status 1."""
     _log_to_stderr()
+    # As an exception, so that the embedded server is stopped on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         cli()
     except ValidationError as wrong:

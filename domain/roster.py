@@ -5,14 +5,14 @@ that was read is still so; if not, the command decides again.
 """
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from functools import update_wrapper
+from threading import Lock
 from typing import Concatenate, ParamSpec, TypeVar
 from uuid import UUID
 
-from eventsourcing.application import AggregateNotFoundError, Application
+from eventsourcing.application import AggregateNotFoundError, Application, project_aggregate
 from eventsourcing.persistence import ApplicationRecorder, IntegrityError, OperationalError, Recording
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
@@ -119,10 +119,10 @@ class Decision:
         recorder = self._roster.recorder
         return not any(recorder.select_events(stream, gt=version, limit=1) for stream, version in self._versions.items())
 
-    def forget(self) -> None:
-        """Drop from the cache what was read, so that the next attempt reads it anew."""
+    def refresh(self) -> None:
+        """Bring the cache up to date with the log for what was read, so that the next attempt decides on it."""
         for stream in self._versions:
-            self._roster.evict(stream)
+            self._roster.refresh(stream)
 
     def _read(self, stream: UUID) -> RosterAggregate:
         if stream not in self.read:
@@ -141,7 +141,8 @@ def command(
 ) -> "Callable[Concatenate[Roster, Parameters], Outcome]":
     """Turn a method that decides into a command: attempt, append, and decide again where something read has changed.
 
-    The command returns an `Outcome` and raises what the method raises, `TooBusy` or `StoreUnavailable`.
+    The method's first argument is the id of the stream it appends to. Commands about one stream take turns within a process: they would
+    conflict anyway. The command returns an `Outcome` and raises what the method raises, `TooBusy` or `StoreUnavailable`.
     """
 
     def run(roster: "Roster", /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Outcome:
@@ -152,7 +153,8 @@ def command(
             reraise=True,
         )
         try:
-            return attempts(attempt, roster, *args, **kwargs)
+            with roster.turn(args[0]):
+                return attempts(attempt, roster, *args, **kwargs)
         except _Stale:
             raise TooBusy from None
         except OperationalError as lost:
@@ -164,12 +166,12 @@ def command(
             aggregate = decide(roster, decision, *args, **kwargs)
             return roster.append(decision, aggregate)
         except IntegrityError as conflict:
-            decision.forget()
+            decision.refresh()
             raise _Stale from conflict
         except DomainError as refused:
             if decision.is_current():
                 raise
-            decision.forget()
+            decision.refresh()
             raise _Stale from refused
 
     update_wrapper(run, decide)
@@ -187,6 +189,7 @@ class Roster(Application[UUID]):
     def __init__(self, log: ApplicationRecorder) -> None:
         """Record to and read from `log`."""
         self._log = log
+        self._turns = [Lock() for _ in range(1024)]
         super().__init__()
 
     def construct_mapper(self) -> EventCodec:  # noqa: D102
@@ -361,8 +364,12 @@ class Roster(Application[UUID]):
             raise IntegrityError("what the decision relied on has changed")
         return Outcome(aggregate.id, aggregate.version, head, changed=False)
 
-    def evict(self, stream: UUID) -> None:
-        """Drop an aggregate from the cache."""
+    def turn(self, stream: object) -> Lock:
+        """Return the lock of a stream; a few streams share one."""
+        return self._turns[hash(stream) % len(self._turns)]
+
+    def refresh(self, stream: UUID) -> None:
+        """Apply to a cached aggregate what was appended since it was read."""
         assert self.repository.cache is not None
-        with suppress(KeyError):
-            self.repository.cache.get(stream, evict=True)
+        known: RosterAggregate = self.repository.get(stream)
+        self.repository.cache.put(stream, project_aggregate(known, self.events.get(stream, gt=known.version)))

@@ -36,21 +36,20 @@ class Projected:
 
 # The checkpoint's row lock makes projectors take turns, and each goes on from where the one before it committed.
 _RANGE = """
-    SELECT checkpoint.position, upto.position
+    SELECT checkpoint.position, range.upto, range.topics
     FROM (SELECT position FROM {schema}.checkpoint FOR UPDATE) AS checkpoint
     CROSS JOIN LATERAL (
-        SELECT max(notification_id) AS position FROM (
-            SELECT notification_id FROM log.events
+        SELECT max(notification_id) AS upto, array_agg(DISTINCT topic) AS topics FROM (
+            SELECT notification_id, topic FROM log.events
             WHERE notification_id > checkpoint.position AND notification_id <= coalesce(%(stop)s, 9223372036854775807)
             ORDER BY notification_id LIMIT %(limit)s
-        ) AS range
-    ) AS upto
+        ) AS next
+    ) AS range
 """
 
-_UNKNOWN = """
+_FIRST_UNKNOWN = """
     SELECT notification_id, topic FROM log.events
-    WHERE notification_id > %(after)s AND notification_id <= %(upto)s AND topic <> ALL(%(known)s)
-    ORDER BY notification_id LIMIT 1
+    WHERE notification_id > %(after)s AND topic <> ALL(%(known)s) ORDER BY notification_id LIMIT 1
 """
 
 # The range's events with the fields of their state; `last` before a field means: its last value in the range, null where it has none.
@@ -146,10 +145,20 @@ _REMOVE_USERS = _END.format(table="users", column="id", events=_EVENTS, topic="U
 _DELETE_CLASSES = _END.format(table="classes", column="id", events=_EVENTS, topic="ClassDeleted")
 _DELETE_GROUPS = _END.format(table="groups", column="id", events=_EVENTS, topic="GroupDeleted")
 
-# Endings take memberships and classes with them by the foreign keys' cascades.
-_FOLD = (
-    *(_CREATE_GROUPS, _CHANGE_GROUPS, _REGISTER_USERS, _CREATE_CLASSES, _CHANGE_CLASSES, _CHANGE_MEMBERS),
-    *(_REMOVE_USERS, _DELETE_CLASSES, _DELETE_GROUPS),
+_CLASS_CHANGES = {topic for topic in KNOWN_TOPICS if topic.startswith(("Class", "Member", "Role"))} - {"ClassCreated", "ClassDeleted"}
+
+# Which topics each statement folds, in the order in which the statements must run. Endings take memberships and classes with them by the
+# foreign keys' cascades.
+_FOLD: tuple[tuple[set[str], str], ...] = (
+    ({"GroupCreated"}, _CREATE_GROUPS),
+    ({"GroupRenamed"}, _CHANGE_GROUPS),
+    ({"UserRegistered"}, _REGISTER_USERS),
+    ({"ClassCreated"}, _CREATE_CLASSES),
+    (_CLASS_CHANGES, _CHANGE_CLASSES),
+    ({"MemberEnrolled", "RoleChanged", "MemberWithdrawn"}, _CHANGE_MEMBERS),
+    ({"UserRemoved"}, _REMOVE_USERS),
+    ({"ClassDeleted"}, _DELETE_CLASSES),
+    ({"GroupDeleted"}, _DELETE_GROUPS),
 )
 
 _ADVANCE = """
@@ -165,19 +174,17 @@ def project(connection: Connection[Any], schema: str, *, limit: int, stop: int |
     """
     with connection.transaction(), connection.cursor() as cursor:
         cursor.execute(_RANGE.format(schema=schema), {"stop": stop, "limit": limit})
-        after, upto = cursor.fetchone() or (0, None)
+        after, upto, topics = cursor.fetchone() or (0, None, [])
         if upto is None:
             return Projected(after, 0)
-        span = {"after": after, "upto": upto}
-        _refuse_unknown(cursor, span)
+        _refuse_unknown(cursor, after, topics)
         with connection.pipeline():
-            for statement in (*_FOLD, _ADVANCE):
-                cursor.execute(statement.format(schema=schema), span)
+            for statement in (*(fold for folded, fold in _FOLD if not folded.isdisjoint(topics)), _ADVANCE):
+                cursor.execute(statement.format(schema=schema), {"after": after, "upto": upto})
         return Projected(upto, upto - after)
 
 
-def _refuse_unknown(cursor: Cursor[Any], span: dict[str, int]) -> None:
-    cursor.execute(_UNKNOWN, {**span, "known": KNOWN_TOPICS})
-    unknown = cursor.fetchone()
-    if unknown:
-        raise UnknownEvent(*unknown)
+def _refuse_unknown(cursor: Cursor[Any], after: int, topics: list[str]) -> None:
+    if not set(topics).issubset(KNOWN_TOPICS):
+        cursor.execute(_FIRST_UNKNOWN, {"after": after, "known": KNOWN_TOPICS})
+        raise UnknownEvent(*(cursor.fetchone() or (after, "?")))
