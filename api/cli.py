@@ -16,11 +16,15 @@ from rich.logging import RichHandler
 
 from api.app import create_app
 from api.database import DatabaseUnusable, database, migrate
+from api.demo import demo_id
+from api.demo import load as load_demo
 from api.embedded import EmbeddedError
 from api.progress import Progress
 from api.service import connected, process_name
 from api.settings import Settings, masked
 from domain.errors import DomainError
+from domain.event_store import PostgresLog
+from domain.roster import Roster
 from migrations import commands as migrations
 from projections.rebuild import Rebuild
 from projections.runner import Runner
@@ -31,6 +35,7 @@ cli = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
+    pretty_exceptions_enable=False,
     help="Rosterlog: an event-sourced roster service for schools.\n\n"
     "Settings come from the environment: ROSTERLOG_DATABASE_URL (unset: an embedded PostgreSQL), ROSTERLOG_DATA_DIR (data), "
     "ROSTERLOG_HOST (127.0.0.1), ROSTERLOG_PORT (8000).",
@@ -150,6 +155,20 @@ def _status(conninfo: str) -> dict[str, Any]:
         projection["last_error"] = projection.pop("failure")
         report["projector"] = projection
     return report | {"migrations": {"at": at, "newest": newest}}
+
+
+@cli.command()
+def demo() -> None:
+    """Load a semester of a made-up district into an empty service (examples/district.ndjson)."""
+    with database(Settings()) as conninfo:
+        migrate(conninfo)
+        log = PostgresLog(conninfo)
+        try:
+            with Progress("demo", err, unit="commands") as progress:
+                position = load_demo(Roster(log), progress.show)
+        finally:
+            log.close()
+    out.print(f"the district is loaded up to position {position}; a class to look at: /v1/classes/{demo_id('math-7b')}/history")
 
 
 @cli.command()

@@ -12,11 +12,12 @@ LINE_SECONDS = 2.0
 
 
 class Progress:
-    """Shows how far one piece of work is, in events."""
+    """Shows how far one piece of work is."""
 
-    def __init__(self, title: str, console: Console) -> None:
-        """Show the work called `title` on `console`."""
+    def __init__(self, title: str, console: Console, unit: str = "events") -> None:
+        """Show the work called `title` on `console`, counted in `unit`."""
         self._title = title
+        self._unit = unit
         self._console = console
         self._began = self._said = time.monotonic()
         self._bar = progress.Progress(
@@ -38,11 +39,11 @@ class Progress:
         self._bar.stop()
 
     def show(self, done: int, total: int) -> None:
-        """Show that `done` of `total` events are done."""
+        """Show that `done` of `total` are done."""
         now = time.monotonic()
         rate = done / max(now - self._began, 0.001)
         self._bar.update(self._task, completed=done, total=total, rate=f"{rate:,.0f}/s")
         if not self._console.is_terminal and (now - self._said >= LINE_SECONDS or done == total):
             self._said = now
             left = (total - done) / rate if rate else 0
-            self._console.print(f"{self._title}: {done} of {total} events, {rate:,.0f}/s, {left:.0f} s left")
+            self._console.print(f"{self._title}: {done} of {total} {self._unit}, {rate:,.0f}/s, {left:.0f} s left")

@@ -99,7 +99,7 @@ class Reads:
             await self._raise_unknown(thing, ids, head)
         more = len(entries) > page.limit
         cursor = cursors.write(scope, entries[page.limit - 1].key) if more else None
-        items = [json.dumps(entry.event, default=_written) for entry in entries[: page.limit]]
+        items = [json.dumps(entry.event, default=_written, separators=(",", ":")) for entry in entries[: page.limit]]
         return _answer_page(request, items, cursor, head, None)
 
     async def wait_for(self, position: int | None) -> None:

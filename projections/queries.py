@@ -31,16 +31,16 @@ BY_ID = Order(("id",), ("uuid",))
 BY_ROLE = Order(("role", "created_at", "id"), ("public.class_role", "timestamptz", "uuid"))
 BY_CLASS_NAME = Order(("class_name", "class_id"), ("text", "uuid"))
 
-GROUP = "json_build_object('id', id, 'name', name, 'created_at', created_at, 'updated_at', updated_at, 'version', version)"
-USER = "json_build_object('id', id, 'created_at', created_at, 'version', version)"
-CLASS = (
-    "json_build_object('id', id, 'group_id', group_id, 'name', name, 'settings', settings, 'created_at', created_at, "
-    "'updated_at', updated_at, 'deleted_at', deleted_at, 'version', version)"
-)
-MEMBER = "json_build_object('id', id, 'class_id', class_id, 'user_id', user_id, 'role', role, 'created_at', created_at)"
-MEMBERSHIP = (
-    "json_build_object('class_id', class_id, 'class_name', class_name, 'group_id', group_id, 'role', role, 'created_at', created_at)"
-)
+
+def _item(*columns: str) -> str:
+    return f"(SELECT row_to_json(item) FROM (SELECT {', '.join(columns)}) AS item)"
+
+
+GROUP = _item("id", "name", "created_at", "updated_at", "version")
+USER = _item("id", "created_at", "version")
+CLASS = _item("id", "group_id", "name", "settings", "created_at", "updated_at", "deleted_at", "version")
+MEMBER = _item("id", "class_id", "user_id", "role", "created_at")
+MEMBERSHIP = _item("class_id", "class_name", "group_id", "role", "created_at")
 
 _LIVE_MEMBERSHIPS = """
     SELECT member.user_id, member.class_id, class.name AS class_name, class.group_id, member.role, member.created_at

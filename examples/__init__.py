@@ -1,0 +1,1 @@
+"""A made-up district, small enough to read; `rosterlog demo` loads it."""
