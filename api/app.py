@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from api import problems
+from api import documented, problems
 from api.bodies import JsonBodies, RequestIds
 from api.routes import classes, groups, members, projections, service, users
 from api.service import Service
@@ -35,6 +35,7 @@ def create_app(conninfo: Callable[[], str]) -> FastAPI:
     for routes in (groups, users, classes, members, projections, service):
         app.include_router(routes.router)
     problems.install(app)
+    documented.complete(app)
     app.add_middleware(JsonBodies)
     app.add_middleware(RequestIds)
     return app

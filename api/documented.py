@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from fastapi import FastAPI
+
 from api.problems import MEDIA_TYPE, Problem
 from api.schemas import Accepted
 
@@ -37,3 +39,14 @@ def command(*statuses: int, success: tuple[int, ...] = (200,)) -> dict[int | str
     accepted = {"model": Accepted, "description": "Recorded, not yet visible.", "headers": _HEADERS}
     answers: dict[int | str, dict[str, Any]] = {status: {"headers": _HEADERS} for status in success}
     return {**answers, 202: accepted, **problems(*statuses, 409, 413, 415, 422, 503)}
+
+
+def complete(app: FastAPI) -> None:
+    """Say what FastAPI can't: problems have a media type of their own, and a repeated creation answers 200 with the thing."""
+    operations = (operation for path in app.openapi()["paths"].values() for operation in path.values())
+    for answers in (operation["responses"] for operation in operations):
+        for answer in answers.values():
+            if MEDIA_TYPE in answer.get("content", {}):
+                answer["content"] = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+        if {"200", "201"} <= answers.keys():
+            answers["200"] |= {"description": "It existed already, with the same content.", "content": answers["201"]["content"]}

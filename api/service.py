@@ -12,11 +12,13 @@ import psycopg
 from anyio.to_thread import run_sync
 from psycopg import AsyncConnection, Connection
 from psycopg_pool import AsyncConnectionPool
+from sqlalchemy.exc import OperationalError
 
 from api.reads import Reads
 from domain.errors import StoreUnavailable
 from domain.event_store import PostgresLog
 from domain.roster import Roster
+from migrations import commands as migrations
 from projections.rebuild import Rebuild
 from projections.runner import Runner
 from projections.visibility import Visibility
@@ -66,6 +68,13 @@ class Service:
                 return question(connection)
 
         return await run_sync(put)
+
+    async def revision(self) -> str | None:
+        """Return the migration that the database is at. Raises `StoreUnavailable`."""
+        try:
+            return await run_sync(migrations.current, self.conninfo)
+        except OperationalError as lost:
+            raise StoreUnavailable from lost
 
     async def start_rebuild(self) -> Rebuild:
         """Start a rebuild in the background. Raises `ShadowInUse`, `StoreUnavailable`."""

@@ -113,12 +113,11 @@ class PostgresLog(ApplicationRecorder):
         if not events:
             return []
         with self._connection() as connection:
-            with connection.pipeline(), connection.transaction():
+            with connection.transaction():
                 connection.execute(_LOCK)
-                head_row = connection.execute(_HEAD)
-                stream_rows = connection.execute(_STREAMS, [list({e.originator_id for e in events} | set(relied_on or ()))])
-                head = _Head(*head_row.fetchone() or ())
-                streams = {row[0]: _Stream(*row[1:]) for row in stream_rows.fetchall()}
+                head = _Head(*connection.execute(_HEAD).fetchone() or ())
+                read = list({event.originator_id for event in events} | set(relied_on or ()))
+                streams = {row[0]: _Stream(*row[1:]) for row in connection.execute(_STREAMS, [read])}
                 _check(streams, relied_on or {})
                 rows = list(_chained(events, head, streams))
                 connection.execute(_INSERT, [list(column) for column in zip(*rows, strict=True)])

@@ -106,7 +106,7 @@ def _check_json(value: object, path: str, level: int) -> None:  # one case per J
 
 
 def _check_number(value: float, path: str) -> None:
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise InvalidValue(path, "finite", f"{path} is not a finite number")
     if abs(value) > NUMBER_LIMIT:
         raise InvalidValue(path, "number", f"{path} is beyond ±2^53, where JSON readers lose digits")

@@ -178,9 +178,8 @@ def project(connection: Connection[Any], schema: str, *, limit: int, stop: int |
         if upto is None:
             return Projected(after, 0)
         _refuse_unknown(cursor, after, topics)
-        with connection.pipeline():
-            for statement in (*(fold for folded, fold in _FOLD if not folded.isdisjoint(topics)), _ADVANCE):
-                cursor.execute(statement.format(schema=schema), {"after": after, "upto": upto})
+        for statement in (*(fold for folded, fold in _FOLD if not folded.isdisjoint(topics)), _ADVANCE):
+            cursor.execute(statement.format(schema=schema), {"after": after, "upto": upto})
         return Projected(upto, upto - after)
 
 

@@ -18,7 +18,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 from projections import shadow
 from projections.projector import project
 from projections.runner import PROJECTED_CHANNEL
-from projections.tables import SCHEMA, SHADOW
+from projections.tables import SHADOW
 
 BATCH = 50_000
 """Most events in one transaction of a rebuild."""
@@ -143,10 +143,12 @@ class Rebuild:
         self._connection.execute("SELECT pg_notify(%s, %s)", [PROJECTED_CHANNEL, str(position)])
 
     def _try_switch(self) -> int:
+        # Almost all of what came meanwhile, so that the locked transaction below stays short.
+        while project(self._connection, SHADOW, limit=BATCH).events:
+            pass
         with self._connection.transaction():
-            # From here the live tables stand still, and the shadow tables go at least as far: a reader never goes back.
-            self._connection.execute("SET LOCAL lock_timeout = '5s'")
-            self._connection.execute(f"SELECT FROM {SCHEMA}.checkpoint FOR UPDATE")
+            shadow.lock_live(self._connection)
+            # Now the live tables stand still, and the shadow tables go at least as far: a reader never goes back.
             while (step := project(self._connection, SHADOW, limit=BATCH)).events:
                 pass
             shadow.switch(self._connection)

@@ -15,6 +15,13 @@ from projections.tables import SCHEMA, SHADOW, Table
 REBUILD_LOCK = 7_316_004
 """Key of the advisory lock of whoever uses the shadow tables: one rebuild or verification at a time."""
 
+# The privileges on the live tables, as statements that give the same on the shadow tables.
+_PRIVILEGES = f"""
+    SELECT format('GRANT %s ON {SHADOW}.%I TO %s', privilege_type, relname, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(rolname) END)
+    FROM pg_class CROSS JOIN LATERAL aclexplode(relacl) LEFT JOIN pg_roles ON pg_roles.oid = grantee
+    WHERE relnamespace = '{SCHEMA}'::regnamespace AND relkind = 'r' AND grantee <> relowner
+"""
+
 TABLES = [table.name for table in Table.metadata.sorted_tables]
 """Names of the read tables, each after those it refers to."""
 
@@ -43,17 +50,27 @@ def drop(connection: Connection[Any]) -> None:
     connection.execute(f"DROP TABLE IF EXISTS {', '.join(f'{SHADOW}.{name}' for name in TABLES)}")
 
 
-def switch(connection: Connection[Any]) -> None:
-    """Put the shadow tables in the place of the read tables. Raises `psycopg.errors.LockNotAvailable` where readers hold them for long.
+def lock_live(connection: Connection[Any]) -> None:
+    """Keep everyone from the live tables for the rest of the transaction.
 
-    The wait is far shorter than PostgreSQL's deadlock detection, so it is always the switch that gives way, never a reader.
+    Raises `psycopg.errors.LockNotAvailable` where others hold them for long. The wait is far shorter than PostgreSQL's deadlock detection,
+    so it is always the switch that gives way, never a reader. The checkpoint comes first, as it does for the projector.
     """
-    live = ", ".join(f"{SCHEMA}.{name}" for name in TABLES)
     connection.execute("SET LOCAL lock_timeout = '200ms'")
-    connection.execute(f"LOCK TABLE {live} IN ACCESS EXCLUSIVE MODE")
-    connection.execute(f"DROP TABLE {live}")
+    connection.execute(f"LOCK TABLE {SCHEMA}.checkpoint, {_live()} IN ACCESS EXCLUSIVE MODE")
+
+
+def switch(connection: Connection[Any]) -> None:
+    """Put the shadow tables in the place of the live ones, with the same privileges; `lock_live` comes first."""
+    for (grant,) in connection.execute(_PRIVILEGES).fetchall():
+        connection.execute(grant)
+    connection.execute(f"DROP TABLE {_live()}")
     for name in TABLES:
         connection.execute(f"ALTER TABLE {SHADOW}.{name} SET SCHEMA {SCHEMA}")
+
+
+def _live() -> str:
+    return ", ".join(f"{SCHEMA}.{name}" for name in TABLES)
 
 
 def _definitions() -> list[str]:

@@ -2,7 +2,6 @@
 
 from http import HTTPStatus
 
-from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
@@ -25,7 +24,7 @@ async def healthz() -> dict[str, str]:
 @router.get("/readyz", operation_id="isReady", responses=documented.problems(503))
 async def readyz(request: Request, service: Serving) -> Response:
     """Answer 200 if the database answers, is migrated, and the projection is not stalled."""
-    revision = await run_sync(migrations.current, service.conninfo)
+    revision = await service.revision()
     if revision != migrations.newest():
         detail = f"The database is at migration {revision}, this release needs {migrations.newest()}."
         return problems.respond(request, "not-migrated", HTTPStatus.SERVICE_UNAVAILABLE, detail)

@@ -1,0 +1,69 @@
+# Everything below sets itself up; `make` alone lists it. What you need is make and Python 3.11 or newer (`client` needs Node.js, too).
+
+VENV := .venv
+READY := $(VENV)/.installed
+CLIENT := examples/typescript
+UV ?= uv
+PYTHONS := $(if $(PYTHON),$(PYTHON),python3.13 python3.12 python3.11 python3)
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do printf '  make %-8s %s\n' "$$target" "$$text"; done
+
+.PHONY: setup
+setup: $(READY) ## Make .venv from requirements.lock (PYTHON=/path/to/python to choose one)
+
+.PHONY: run
+run: $(READY) ## Start the service with its own PostgreSQL on http://127.0.0.1:8000 (settings: docs/operations.md)
+	@$(VENV)/bin/rosterlog serve $(ARGS)
+
+.PHONY: test
+test: $(READY) ## Run the tests (ARGS='tests/domain -k archive' for some of them)
+	@$(VENV)/bin/python -m pytest $(ARGS)
+
+.PHONY: check
+check: $(READY) ## Check format, lint, types and import contracts
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+.PHONY: bench
+bench: $(READY) ## Measure: NAME=append, commands, reads, rebuild, lag or audit (ARGS=--json for JSON)
+	@$(VENV)/bin/python -m benchmarks $(NAME) $(ARGS)
+
+.PHONY: client
+client: $(READY) ## Generate the TypeScript client from the OpenAPI document and compile the example
+	@$(VENV)/bin/rosterlog openapi > $(CLIENT)/openapi.json
+	cd $(CLIENT) && npm ci --silent && npm run --silent generate && npm run --silent check
+
+.PHONY: lock
+lock: ## Resolve requirements.lock anew; pins stay where they can (ARGS=--upgrade for the newest)
+	@command -v $(UV) >/dev/null || { echo 'make lock needs uv: pip install uv, or UV=/path/to/uv' >&2; exit 1; }
+	@$(UV) pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
+		--no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet $(ARGS) --output-file requirements.lock
+	@{ echo '# Every dependency, extras included, for Python 3.11 and newer; made with `make lock`.'; cat requirements.lock; } > requirements.lock.new
+	@mv requirements.lock.new requirements.lock
+
+.PHONY: clean
+clean: ## Remove all that is made here, but for the data directory
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(CLIENT)/node_modules $(CLIENT)/openapi.json $(CLIENT)/schema.d.ts
+	find . -path ./data -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): requirements.lock pyproject.toml
+	@for python in $(PYTHONS); do \
+		$$python -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; python=; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo 'Rosterlog needs Python 3.11 or newer with its venv module (on Debian and Ubuntu: apt install python3-venv).' >&2; \
+		echo 'None of these is: $(PYTHONS). Name another: make setup PYTHON=/path/to/python3' >&2; \
+		exit 1; \
+	fi; \
+	echo "Making $(VENV) with $$($$python --version)"; \
+	$$python -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $(READY)

@@ -1,0 +1,43 @@
+"""The service as a caller meets it: a real server on a free port of the loopback interface."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import uvicorn
+
+from api.app import create_app
+from api.embedded import EmbeddedPostgres
+from tests.api.client import Api
+from tests.conftest import TEMPLATE, fresh_database
+from tests.domain.threads import eventually
+
+
+@contextmanager
+def serving(database: str) -> Iterator[Api]:
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(create_app(lambda: database), log_config=None, access_log=False, lifespan="on"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    try:
+        eventually(lambda: server.started)
+        with Api(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=30) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def api(database: str) -> Iterator[Api]:
+    with serving(database) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def shared(server: EmbeddedPostgres) -> Iterator[Api]:
+    """Serve all tests of a module: for those that care about their own things only."""
+    with fresh_database(server, TEMPLATE) as database, serving(database) as client:
+        yield client

@@ -1,0 +1,41 @@
+"""Running several functions at the same moment, and waiting for what another session does."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
+
+from psycopg import Connection
+
+PATIENCE_SECONDS = 30
+
+
+def together(*functions: Callable[[], object]) -> list[BaseException | None]:
+    """Start all functions at once and return, for each, what it raised."""
+    barrier = Barrier(len(functions))
+
+    def run(function: Callable[[], object]) -> None:
+        barrier.wait(PATIENCE_SECONDS)
+        function()
+
+    with ThreadPoolExecutor(len(functions)) as threads:
+        return [future.exception() for future in [threads.submit(run, function) for function in functions]]
+
+
+def eventually(condition: Callable[[], Any]) -> Any:
+    """Return the condition's first true value."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "it never came to be"
+        time.sleep(0.01)
+    return value
+
+
+def waiting_backend(connection: Connection[Any]) -> int:
+    """Return the process id of a session of this database that waits for a lock, as soon as there is one."""
+    statement = """
+        SELECT pid FROM pg_locks JOIN pg_stat_activity USING (pid)
+        WHERE NOT granted AND datname = current_database() LIMIT 1
+    """
+    return int(eventually(lambda: connection.execute(statement).fetchone())[0])
