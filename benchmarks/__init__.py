@@ -1,0 +1,1 @@
+"""Figures with their baselines, measured in one run on one server: `python -m benchmarks NAME --json`."""

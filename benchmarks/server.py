@@ -1,0 +1,40 @@
+"""A PostgreSQL of the benchmark's own, with its default settings, and databases to measure on."""
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+
+from api.embedded import EmbeddedPostgres
+from migrations import commands
+
+
+@contextmanager
+def server() -> Iterator[EmbeddedPostgres]:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
+        postgres = EmbeddedPostgres(Path(folder))
+        postgres.start()
+        try:
+            yield postgres
+        finally:
+            postgres.stop()
+
+
+def database(postgres: EmbeddedPostgres, *, migrated: bool = True) -> str:
+    """Make a database and return its connection string."""
+    name = f"benchmark_{uuid4().hex[:12]}"
+    with psycopg.connect(postgres.conninfo("postgres"), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    conninfo = postgres.conninfo(name)
+    if migrated:
+        commands.upgrade(conninfo)
+    return conninfo
+
+
+def say(what: str) -> None:
+    print(what, file=sys.stderr)
