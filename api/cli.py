@@ -31,6 +31,9 @@ from projections.runner import Runner
 from projections.status import projection_status
 from projections.verify import LogAltered, verify_log, verify_tables
 
+KEEP_ALIVE_SECONDS = 75
+"""How long an idle connection stays open: longer than clients and proxies commonly wait, so that they, not we, close it."""
+
 cli = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -69,7 +72,13 @@ def serve() -> None:
         migrate(conninfo)
         logger.info("serving on http://%s:%s (API: /docs), database %s", settings.host, settings.port, masked(conninfo))
         uvicorn.run(
-            create_app(lambda: conninfo), host=settings.host, port=settings.port, log_config=None, access_log=False, server_header=False
+            create_app(lambda: conninfo),
+            host=settings.host,
+            port=settings.port,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            log_config=None,
+            access_log=False,
+            server_header=False,
         )
 
 

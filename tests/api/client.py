@@ -53,14 +53,14 @@ class Api(httpx.Client):
         return [item for page in self.pages(path, **parameters) for item in page]
 
     @property
-    def head(self) -> int:
+    def log_head(self) -> int:
         return int(self.read("/v1/projections")["head"])
 
     @contextmanager
     def nothing_recorded(self) -> Iterator[None]:
-        head = self.head
+        head = self.log_head
         yield
-        assert self.head == head
+        assert self.log_head == head
 
     def _created(self, path: str, body: dict[str, Any]) -> str:
         return str(done(self.post(path, json=body), 201).json()["id"])

@@ -10,9 +10,9 @@ def test_registering_answers_with_the_user_where_to_find_it_and_its_position(sha
     user = response.json()
     assert user.keys() == {"id", "created_at", "version"}
     assert response.headers["Location"] == f"/v1/users/{user['id']}"
-    assert (response.headers["ETag"], position(response)) == ('"1"', shared.head)
+    assert (response.headers["ETag"], position(response)) == ('"1"', shared.log_head)
     found = done(shared.get(response.headers["Location"]), 200)
-    assert (found.json(), found.headers["ETag"], position(found)) == (user, '"1"', shared.head)
+    assert (found.json(), found.headers["ETag"], position(found)) == (user, '"1"', shared.log_head)
 
 
 def test_registering_again_with_the_same_id_changes_nothing(shared: Api) -> None:
@@ -21,7 +21,7 @@ def test_registering_again_with_the_same_id_changes_nothing(shared: Api) -> None
     shared.new_group()
     with shared.nothing_recorded():
         again = done(shared.post("/v1/users", json=user), 200)
-        assert (again.json(), position(again)) == (first.json(), shared.head)
+        assert (again.json(), position(again)) == (first.json(), shared.log_head)
         assert "Location" not in again.headers
 
 
@@ -47,9 +47,9 @@ def test_a_removed_user_is_gone_and_removing_again_changes_nothing(shared: Api) 
     user = shared.new_user()
     path = f"/v1/users/{user}"
     removed = done(shared.delete(path), 204)
-    assert (removed.content, removed.headers["ETag"], position(removed)) == (b"", '"2"', shared.head)
+    assert (removed.content, removed.headers["ETag"], position(removed)) == (b"", '"2"', shared.log_head)
     with shared.nothing_recorded():
-        assert position(done(shared.delete(path), 204)) == shared.head
+        assert position(done(shared.delete(path), 204)) == shared.log_head
         problem(shared.post("/v1/users", json={"id": user}), 409, "user-removed")
     problem(shared.get(path), 410, "user-removed")
     problem(shared.get(f"{path}/memberships"), 410, "user-removed")
@@ -61,9 +61,9 @@ def test_removing_a_user_ends_all_memberships_in_one_event(shared: Api) -> None:
     user = shared.new_user()
     for class_id in classes:
         shared.enrol(class_id, user)
-    head = shared.head
+    head = shared.log_head
     done(shared.delete(f"/v1/users/{user}"), 204)
-    assert shared.head == head + 1
+    assert shared.log_head == head + 1
     assert [shared.items(f"/v1/classes/{class_id}/members") for class_id in classes] == [[], [], []]
 
 

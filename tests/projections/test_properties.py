@@ -5,7 +5,7 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 import psycopg
-from hypothesis import HealthCheck, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from psycopg import Connection
 
@@ -113,7 +113,11 @@ def canonical(content: dict[str, Any]) -> str:
     return str({key: content[key] for key in ("room", "b", "a") if key in content})
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+# Without shrinking, which would take many minutes of databases: a failing example is printed as it was found.
+PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
+
+
+@settings(max_examples=40, deadline=None, phases=PHASES, report_multiple_bugs=False)
 @given(past=st.lists(commands(), min_size=15, max_size=60), limits=st.lists(st.integers(1, 12), min_size=1, max_size=8))
 def test_tables_follow_the_model_and_a_rebuild_makes_them_again(server: EmbeddedPostgres, past: list[Command], limits: list[int]) -> None:
     model = Model()
