@@ -13,8 +13,8 @@ from starlette.responses import JSONResponse, Response
 
 from api.reads import WAIT_SECONDS
 from api.service import Service
+from domain.decision import Outcome
 from domain.errors import InvalidValue
-from domain.roster import Outcome
 from domain.values import Provenance
 from projections.queries import Thing
 

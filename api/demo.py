@@ -10,8 +10,9 @@ from importlib.resources import files
 from typing import Any
 from uuid import UUID, uuid5
 
+from domain.decision import Outcome
 from domain.errors import DomainError
-from domain.roster import Outcome, Roster
+from domain.roster import Roster
 from domain.values import Provenance, Role
 
 NAMESPACE = UUID("3d9a2f5e-1c47-4b0d-9e6a-7f2b8c4d5e10")

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from api import documented
 from api.commands import Command, Serving
 from api.schemas import Class, ClassChange, ClassList, ClassPage, EventList, HistoryPage, NewClass, ReadingAsOf
-from domain.roster import Outcome
+from domain.decision import Outcome
 from projections import history, queries
 
 router = APIRouter(prefix="/v1/classes", tags=["classes"])

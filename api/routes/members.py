@@ -9,7 +9,7 @@ from starlette.responses import Response
 from api import documented
 from api.commands import Command, Serving
 from api.schemas import ClassMember, ClassMemberList, MemberPage, NewClassMember, ReadingAsOf, RoleChange, Withdrawal
-from domain.roster import Outcome
+from domain.decision import Outcome
 from projections import queries
 
 router = APIRouter(prefix="/v1/classes/{class_id}/members", tags=["members"])

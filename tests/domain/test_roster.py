@@ -25,7 +25,8 @@ from domain.errors import (
     VersionStale,
 )
 from domain.event_store import PostgresLog
-from domain.roster import Outcome, Roster
+from domain.decision import Outcome
+from domain.roster import Roster
 from domain.values import Role
 from tests.conftest import by
 from tests.memory_log import MemoryLog
