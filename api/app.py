@@ -7,7 +7,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from api import documented, problems
-from api.bodies import JsonBodies, RequestIds
+from api.bodies import HeadAsGet, JsonBodies, RequestIds
 from api.routes import classes, groups, members, projections, service, users
 from api.service import Service
 
@@ -37,5 +37,6 @@ def create_app(conninfo: Callable[[], str]) -> FastAPI:
     problems.install(app)
     documented.complete(app)
     app.add_middleware(JsonBodies)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(RequestIds)
     return app

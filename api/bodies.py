@@ -1,11 +1,11 @@
-"""What every request passes before its route: a request id, and a body that is JSON, of bearable size, or nothing."""
+"""What every request passes before its route: a request id, GET for HEAD, and a body that is JSON, of bearable size, or nothing."""
 
 import json
 from collections.abc import Awaitable, Callable
 from typing import NoReturn
 from uuid import uuid4
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -39,6 +39,20 @@ class RequestIds:
         await self._app(scope, receive, send_with_id)
 
 
+class HeadAsGet:
+    """Answers HEAD as GET (RFC 9110, section 9.3.2); the server leaves the body out."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Wrap an ASGI app."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}
+        await self._app(scope, receive, send)
+
+
 class JsonBodies:
     """Refuses a body that is too large (413), of another media type (415) or no JSON (422); an empty one means `{}`."""
 
@@ -52,7 +66,10 @@ class JsonBodies:
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
-        refusal, body = await _read(request)
+        try:
+            refusal, body = await _read(request)
+        except ClientDisconnect:
+            return
         if refusal is not None:
             await refusal(scope, receive, send)
             return

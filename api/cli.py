@@ -10,12 +10,14 @@ from typing import Annotated, Any
 import psycopg
 import typer
 import uvicorn
+from alembic.util import CommandError
 from pydantic import ValidationError
 from rich.console import Console
 from rich.logging import RichHandler
+from sqlalchemy.exc import DBAPIError
 
 from api.app import create_app
-from api.database import DatabaseUnusable, database, migrate
+from api.database import DatabaseUnusable, database, migrate, migrated_database
 from api.demo import demo_id
 from api.demo import load as load_demo
 from api.embedded import EmbeddedError
@@ -51,16 +53,19 @@ logger = logging.getLogger("rosterlog")
 def main() -> None:
     """Run the command line; what an operator can mend is one clear message and exit status 1."""
     _log_to_stderr()
-    # As an exception, so that the embedded server is stopped on the way out.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # As an exception, so that the embedded server is stopped on the way out; with the status of a work that was not finished.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         cli()
     except ValidationError as wrong:
         for error in wrong.errors():
             err.print(f"ROSTERLOG_{str(error['loc'][0]).upper()}: {error['msg'].removeprefix('Value error, ')}")
         sys.exit(1)
-    except (EmbeddedError, DatabaseUnusable, DomainError, LogAltered, psycopg.Error) as wrong:
-        err.print(f"rosterlog: {wrong}")
+    except (EmbeddedError, DatabaseUnusable, DomainError, LogAltered, psycopg.Error, CommandError) as wrong:
+        err.print(f"rosterlog: {wrong}", markup=False)
+        sys.exit(1)
+    except DBAPIError as wrong:
+        err.print(f"rosterlog: {wrong.orig}", markup=False)
         sys.exit(1)
 
 
@@ -68,7 +73,8 @@ def main() -> None:
 def serve() -> None:
     """Serve the API, project events, and bring the database up to date first."""
     settings = Settings()
-    with database(settings) as conninfo:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with database(settings, create=True) as conninfo:
         migrate(conninfo)
         logger.info("serving on http://%s:%s (API: /docs), database %s", settings.host, settings.port, masked(conninfo))
         uvicorn.run(
@@ -85,7 +91,7 @@ def serve() -> None:
 @cli.command()
 def project() -> None:
     """Project events into the read tables, without serving; stands by while another process projects."""
-    with database(Settings()) as conninfo:
+    with database(Settings(), create=True) as conninfo:
         migrate(conninfo)
         runner = Runner(conninfo, process_name("project"))
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -95,25 +101,30 @@ def project() -> None:
 
 @cli.command("migrate")
 def migrate_command(
-    to: Annotated[str, typer.Option(help="The revision to go to, such as 0005_create_classes; newest: head.")] = "head",
+    to: Annotated[str | None, typer.Option(help="The revision to go to, such as 0005_create_classes; without it the newest.")] = None,
     down: Annotated[bool, typer.Option("--down", help="Go down to that revision; base: nothing is left.")] = False,  # noqa: FBT002
     sql: Annotated[bool, typer.Option("--sql", help="Print the SQL for review instead; needs no database.")] = False,  # noqa: FBT002
 ) -> None:
     """Bring the database to the newest migration, or to another one."""
+    if down and to is None:
+        raise typer.BadParameter("--down needs --to: the revision to go down to, or base")
+    revision = to or "head"
     if sql:
-        out.print(migrations.render(f"head:{to}" if down else f"base:{to}", down=down), markup=False)
+        out.print(migrations.render(f"head:{revision}" if down else f"base:{revision}", down=down), markup=False)
         return
-    with database(Settings()) as conninfo:
-        (migrations.downgrade if down else migrations.upgrade)(conninfo, to)
+    with database(Settings(), create=True) as conninfo:
+        (migrations.downgrade if down else migrations.upgrade)(conninfo, revision)
         out.print(f"the database is at {migrations.current(conninfo) or 'no migration'}")
 
 
 @cli.command()
 def rebuild() -> None:
     """Derive the read tables anew from the log, while others read and write."""
-    with database(Settings()) as conninfo, Progress("rebuild", err) as progress:
+    with migrated_database(Settings()) as conninfo, Progress("rebuild", err) as progress:
         ended = Rebuild(conninfo).run(lambda state: progress.show(state.done, state.total))
     out.print(f"rebuild {ended.state}: {ended.done} events")
+    if ended.state != "done":
+        raise typer.Exit(1)
 
 
 @cli.command()
@@ -123,7 +134,7 @@ def verify(
 ) -> None:
     """Prove that the log is as it was written, and that the read tables say what it says. Exit status 1 where not."""
     both = log == tables
-    with database(Settings()) as conninfo:
+    with migrated_database(Settings()) as conninfo:
         if log or both:
             with connected(conninfo) as connection, Progress("log", err) as progress:
                 head = verify_log(connection, progress.show)
@@ -137,7 +148,9 @@ def _print_differences(conninfo: str) -> bool:
         differences = list(verify_tables(conninfo, progress.show))
     for row in differences:
         out.print(f"{row.table}: found {row.found or 'no row'}, expected {row.expected or 'no row'}", markup=False)
-    out.print(f"{len(differences)} rows differ: rosterlog rebuild mends them" if differences else "the read tables say what the log says")
+    out.print(
+        f"rows that differ: {len(differences)}; rosterlog rebuild mends them" if differences else "the read tables say what the log says"
+    )
     return bool(differences)
 
 
@@ -156,7 +169,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As one JSON obj
 
 def _status(conninfo: str) -> dict[str, Any]:
     at, newest = migrations.current(conninfo), migrations.newest()
-    report: dict[str, Any] = {"database_url": masked(conninfo)}
+    report: dict[str, Any] = {"database_url": masked(conninfo), "head_position": None, "checkpoint": None, "lag": None, "projector": None}
     if at == newest:
         with connected(conninfo) as connection:
             projection = asdict(projection_status(connection))
@@ -169,7 +182,7 @@ def _status(conninfo: str) -> dict[str, Any]:
 @cli.command()
 def demo() -> None:
     """Load a semester of a made-up district into an empty service (examples/district.ndjson)."""
-    with database(Settings()) as conninfo:
+    with database(Settings(), create=True) as conninfo:
         migrate(conninfo)
         log = PostgresLog(conninfo)
         try:

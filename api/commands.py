@@ -14,11 +14,13 @@ from starlette.responses import JSONResponse, Response
 from api.reads import WAIT_SECONDS
 from api.service import Service
 from domain.decision import Outcome
-from domain.errors import InvalidValue
+from domain.errors import Gone, InvalidValue, Unknown
 from domain.values import Provenance
 from projections.queries import Thing
 
-_VERSION = re.compile(r'(?:W/)?"(\d{1,18})"')
+# A roster's ETag begins with the version of its class.
+_VERSION = re.compile(r'(?:W/)?"(\d{1,18})(?:-[0-9a-f]+)?"', re.ASCII)
+_WELL_ENCODED = re.compile(r"(?:[^%\x80-\U0010ffff]|%[0-9A-Fa-f]{2})*")
 _UNAUTHENTICATED = "local"
 """The actor where no authentication is configured and the request names none."""
 
@@ -36,6 +38,8 @@ def provenance(
 ) -> Provenance:
     """Read who gives the command and why. Raises `InvalidValue`."""
     actor = _UNAUTHENTICATED if roster_actor is None else roster_actor
+    if not actor.isascii():
+        raise InvalidValue("actor", "ascii", "Roster-Actor is ASCII")
     reason = None if roster_reason is None else _percent_decoded(roster_reason)
     return Provenance(actor, source="api", request_id=request.state.request_id, reason=reason)
 
@@ -60,12 +64,14 @@ class Commands:
 
     def __init__(
         self,
+        request: Request,
         service: Annotated[Service, Depends(service_of)],
         by: Annotated[Provenance, Depends(provenance)],
         expected: Annotated[int | None, Depends(if_match)],
         respond_async: Annotated[bool, Depends(prefer)],
     ) -> None:
         """Take what the dependencies read from the request."""
+        _refuse_parameters(request)
         self._service = service
         self.roster = service.roster
         self.by = by
@@ -80,7 +86,11 @@ class Commands:
         """Answer with the thing that the command was about; with a `location`, as created where it changed something."""
         if not await self._is_visible(outcome):
             return _accepted(outcome)
-        _, version, item = await self._service.reads.found(thing, ids)
+        try:
+            _, version, item = await self._service.reads.found(thing, ids)
+        except (Unknown, Gone):
+            # Another command ended it meanwhile; this one is answered with what it made.
+            _, version, item = await self._service.reads.found(thing, ids, outcome.position)
         created = location is not None and outcome.changed
         headers = _headers(outcome.position, version) | ({"Location": location} if created and location else {})
         return Response(item, 201 if created else 200, headers, "application/json")
@@ -97,6 +107,13 @@ class Commands:
         return await self._service.visibility.reached(outcome.position, WAIT_SECONDS)
 
 
+def _refuse_parameters(request: Request) -> None:
+    """Refuse query parameters, which no command has but the withdrawal (see `schemas.Withdrawal`)."""
+    if request.query_params and request.scope["route"].operation_id != "withdrawMember":
+        name = next(iter(request.query_params))
+        raise InvalidValue(f"parameter:{name}", "unknown-field", f"{name} is no parameter of this command")
+
+
 Command = Annotated[Commands, Depends()]
 """A route's parameter for giving a command."""
 Serving = Annotated[Service, Depends(service_of)]
@@ -109,11 +126,14 @@ def _headers(position: int, version: int) -> dict[str, str]:
 
 def _accepted(outcome: Outcome) -> Response:
     body: dict[str, Any] = {"position": outcome.position, "id": str(outcome.id)}
-    return JSONResponse(body, 202, {"Roster-Position": str(outcome.position), "ETag": f'"{outcome.version}"'})
+    return JSONResponse(body, 202, _headers(outcome.position, outcome.version))
 
 
 def _percent_decoded(value: str) -> str:
+    wrong = InvalidValue("reason", "percent-encoded", "Roster-Reason is UTF-8 in percent-encoding")
+    if not _WELL_ENCODED.fullmatch(value):
+        raise wrong
     try:
         return unquote_to_bytes(value).decode()
     except UnicodeError:
-        raise InvalidValue("reason", "percent-encoded", "Roster-Reason is UTF-8 in percent-encoding") from None
+        raise wrong from None

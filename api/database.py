@@ -24,18 +24,31 @@ class DatabaseUnusable(Exception):
 
 
 @contextmanager
-def database(settings: Settings) -> Iterator[str]:
-    """Yield the connection string of the database, once it answers. Raises `DatabaseUnusable`, `EmbeddedError`."""
+def database(settings: Settings, *, create: bool = False) -> Iterator[str]:
+    """Yield the connection string of the database, once it answers; an embedded one is made only if `create` says so.
+
+    Raises `DatabaseUnusable`, `EmbeddedError`.
+    """
     if settings.database_url is not None:
         _wait_for(settings.database_url)
         yield settings.database_url
         return
     embedded = EmbeddedPostgres(settings.data_dir)
-    conninfo = embedded.start()
+    conninfo = embedded.start(create=create)
     try:
         yield conninfo
     finally:
         embedded.stop()
+
+
+@contextmanager
+def migrated_database(settings: Settings) -> Iterator[str]:
+    """Yield the connection string of a database that this release can work on. Raises `DatabaseUnusable`, `EmbeddedError`."""
+    with database(settings) as conninfo:
+        at, newest = migrations.current(conninfo), migrations.newest()
+        if at != newest:
+            raise DatabaseUnusable(f"the database is at {at or 'no migration'}, this release needs {newest}: rosterlog migrate")
+        yield conninfo
 
 
 def migrate(conninfo: str) -> None:

@@ -22,6 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import psycopg
+from psycopg.conninfo import make_conninfo
+
 ACCOUNT = "rosterlog"
 """The system account that runs the server where we are root, which PostgreSQL refuses to be."""
 START_SECONDS = 300
@@ -29,7 +32,14 @@ START_SECONDS = 300
 
 _SOCKET_PATH_LIMIT = 90
 _ROOT_HOME = Path("/var/lib/rosterlog")
-_OPTIONS = "-c listen_addresses='' -c unix_socket_permissions=0700 -c max_connections=200 -c timezone=UTC -c log_timezone=UTC"
+_CONFIGURATION = """
+listen_addresses = ''
+unix_socket_permissions = 0700
+unix_socket_directories = {socket_dir}
+max_connections = 200
+timezone = 'UTC'
+log_timezone = 'UTC'
+"""
 
 logger = logging.getLogger(__name__)
 
@@ -121,11 +131,14 @@ class EmbeddedPostgres:
         self._binaries = binaries or Binaries.packaged()
         self._use: IO[bytes] | None = None
 
-    def start(self) -> str:
+    def start(self, *, create: bool = True) -> str:
         """Make the database where there is none, start the server where it does not run, and return the connection string.
 
-        Raises `EmbeddedError` where the directory can't be used; its message is for the operator.
+        With `create` off, a missing database is an error. Raises `EmbeddedError` where the directory can't be used; its message is for
+        the operator.
         """
+        if not create and not (self._home / "postgres" / "PG_VERSION").exists():
+            raise EmbeddedError(f"there is no database in {self._home} yet: rosterlog serve makes one (or set ROSTERLOG_DATA_DIR)")
         self._runner = _Runner.choose()
         self._make_home()
         with self._locked():
@@ -143,7 +156,7 @@ class EmbeddedPostgres:
 
     def conninfo(self, database: str) -> str:
         """Return the connection string of one of the server's databases."""
-        return f"postgresql://postgres@/{database}?host={self._socket_dir}"
+        return make_conninfo(user="postgres", dbname=database, host=str(self._socket_dir))
 
     @property
     def server_pid(self) -> int:
@@ -226,6 +239,8 @@ class EmbeddedPostgres:
         fresh = self._cluster / "new"
         options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-instructions"]
         self._runner.run([self._programs["initdb"], *options, str(fresh)], f"could not make a database in {self._cluster}")
+        with (fresh / "postgresql.conf").open("a") as configuration:
+            configuration.write("\ninclude 'rosterlog.conf'\n")
         # PG_VERSION last: a start that died halfway is made again from the beginning.
         for path in sorted(fresh.iterdir(), key=lambda path: path.name == "PG_VERSION"):
             path.rename(self._cluster / path.name)
@@ -242,28 +257,21 @@ class EmbeddedPostgres:
             )
 
     def _is_running(self) -> bool:
+        """Tell whether a server answers; a process with the id of a dead one does not make one."""
         try:
-            self._control("status", failure="not running")
-        except EmbeddedError:
-            return False
+            psycopg.connect(self.conninfo("postgres"), connect_timeout=5).close()
+        except psycopg.OperationalError as wrong:
+            return "the database system is" in str(wrong)
         return True
 
     def _start_server(self) -> None:
         log = self._cluster / "server.log"
         seen = log.stat().st_size if log.exists() else 0
-        options = f"{_OPTIONS} -c unix_socket_directories='{self._socket_dir}'"
+        configuration = self._cluster / "rosterlog.conf"
+        configuration.write_text(_CONFIGURATION.format(socket_dir=_quoted(self._socket_dir)), encoding="utf-8")
+        self._runner.own(configuration)
         try:
-            self._control(
-                "start",
-                "-w",
-                "-t",
-                str(START_SECONDS),
-                "-l",
-                str(log),
-                "-o",
-                options,
-                failure="PostgreSQL did not start",
-            )
+            self._control("start", "-w", "-t", str(START_SECONDS), "-l", str(log), failure="PostgreSQL did not start")
         except EmbeddedError as wrong:
             raise EmbeddedError(f"{wrong}\n{_from(log, seen)}") from None
 
@@ -277,6 +285,12 @@ def _open_to_all(tree: Path) -> None:
         if not path.is_symlink():
             owner = path.stat().st_mode & 0o500
             path.chmod(path.stat().st_mode | owner >> 3 | owner >> 6)
+
+
+def _quoted(path: Path) -> str:
+    """Return a path as one item of a list, as PostgreSQL's configuration writes it."""
+    item = '"' + str(path).replace('"', '""') + '"'
+    return "'" + item.replace("'", "''") + "'"
 
 
 def _from(log: Path, offset: int) -> str:

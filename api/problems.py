@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
+from uuid import UUID
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -25,6 +26,7 @@ from domain.errors import (
     Unknown,
     VersionStale,
 )
+from domain.values import escaped
 from projections.shadow import ShadowInUse
 
 BODY_BYTES = 256 * 1024
@@ -98,8 +100,9 @@ def explanations() -> dict[str, str]:
     errors = [DomainError]
     for error in errors:
         errors.extend(error.__subclasses__())
-    kinds = {error: any(kind in STATUS for kind in error.__mro__) and not error.__subclasses__() for error in errors}
-    return {error.rule: (error.__doc__ or "").strip() for error, raised in kinds.items() if raised} | _NOT_OF_THE_DOMAIN
+    kinds = {error: not error.__subclasses__() and not issubclass(error, InvalidValue) for error in errors}
+    said = {error.rule: re.sub(r"\{\w+\}", "…", (error.__doc__ or "").strip()) for error, raised in kinds.items() if raised}
+    return said | _NOT_OF_THE_DOMAIN
 
 
 # Where a value that the domain refuses came in, if not in the body.
@@ -138,9 +141,16 @@ def install(app: FastAPI) -> None:
 
 def _status(request: Request, error: DomainError) -> int:
     status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-    if isinstance(error, Unknown | Gone) and error.id not in {str(value).lower() for value in request.path_params.values()}:
+    if isinstance(error, Unknown | Gone) and error.id not in {_canonical(value) for value in request.path_params.values()}:
         return 409
     return status
+
+
+def _canonical(id: str) -> str:  # noqa: A002
+    try:
+        return str(UUID(id))
+    except ValueError:
+        return id
 
 
 async def _on_domain_error(request: Request, error: Exception) -> Response:
@@ -180,16 +190,12 @@ def _of_pydantic(error: Mapping[str, Any]) -> dict[str, Any]:
     rule = cause.broken_rule if isinstance(cause, InvalidValue) else _RULES.get(error["type"], error["type"].replace("_", "-"))
     detail = cause.detail if isinstance(cause, InvalidValue) else f"{'/'.join(map(str, path)) or 'the body'}: {error['msg']}"
     if place == "body":
-        pointer = "".join(f"/{_escaped(str(part))}" for part in (*path, *filter(None, [inner])))
+        pointer = "".join(f"/{escaped(str(part))}" for part in path) + (f"/{inner}" if inner else "")
         return {"pointer": pointer, "rule": rule, "detail": detail}
     return {"header" if place == "header" else "parameter": str(path[0]), "rule": rule, "detail": detail}
 
 
 _RULES = {"missing": "required", "extra_forbidden": "unknown-field", "enum": "one-of", "uuid_parsing": "uuid", "uuid_type": "uuid"}
-
-
-def _escaped(part: str) -> str:
-    return part.replace("~", "~0")
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:

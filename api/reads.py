@@ -72,7 +72,7 @@ class Reads:
         where = [queries.FILTERS[name] for name in given]
         parameters: Parameters = {**ids, **given, "at": at, "limit": page.limit}
         if page.cursor is not None:
-            condition, key = listing.order.after(cursors.read(page.cursor, scope, len(listing.order.columns)))
+            condition, key = listing.order.after(cursors.read(page.cursor, scope, listing.order.types))
             where.append(condition)
             parameters |= key
         rows = await self._rows(listing.statement(at=at, where=tuple(where)), parameters)
@@ -86,12 +86,11 @@ class Reads:
 
     async def history(self, request: Request, thing: Thing, events: str, ids: Mapping[str, UUID], page: HistoryPage) -> Response:
         """Answer with one page of a thing's history, which outlives the thing. Raises that it is unknown."""
-        given = page.model_dump(exclude={"limit", "cursor", "order"}, exclude_none=True)
+        await self.wait_for(page.min_position)
+        given = page.model_dump(include={"type", "actor", "source", "since", "until"}, exclude_none=True)
         scope = cursors.scope(f"{thing.kind}-history", **ids, **given, order=page.order)
-        key = cursors.read(page.cursor, scope, 2) if page.cursor is not None else None
-        if key is not None and not key[0].isdecimal():
-            raise InvalidValue("parameter:cursor", "cursor", "cursor is not one that this list gave")
-        statement, parameters = history.statement(events, given, page.order, (key[0], key[1]) if key else None)
+        key = cursors.read(page.cursor, scope, history.KEY_TYPES) if page.cursor is not None else None
+        statement, parameters = history.statement(events, given, page.order, key)
         rows = await self._rows(statement, {**ids, **given, **parameters, "limit": page.limit})
         head = rows[0][0]
         entries = [history.entry(row[1:]) for row in rows if row[1] is not None]
@@ -113,14 +112,14 @@ class Reads:
         try:
             async with self._pool.connection() as connection:
                 yield connection
-        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as lost:
+        except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError, PoolTimeout) as lost:
             raise StoreUnavailable from lost
 
     async def _rows(self, statement: str, parameters: Parameters) -> list[tuple[Any, ...]]:
         async with self.connection() as connection:
             return await (await connection.execute(statement, parameters)).fetchall()
 
-    async def _moment(self, reading: Reading | PageAsOf | Page) -> int | None:
+    async def _moment(self, reading: Reading) -> int | None:
         """Return the position to read the log at, None for the read tables as they are."""
         await self.wait_for(reading.min_position)
         if not isinstance(reading, ReadingAsOf):

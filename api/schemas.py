@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from domain import values
 from domain.errors import InvalidValue
 from domain.values import Role
+from projections.projector import KNOWN_TOPICS
 
 MATH, SCHOOL, ANNA = "5b6a1f0e-7c2d-4e8f-9a3b-1c2d3e4f5a6b", "0f9e8d7c-6b5a-4938-a7b6-c5d4e3f2a1b0", "a1b2c3d4-e5f6-4a7b-8c9d-0e1f2a3b4c5d"
 _TIME = "2026-09-01T08:00:00+00:00"
@@ -31,8 +32,14 @@ def _only_rfc3339(value: object) -> object:
     raise InvalidValue("moment", "rfc3339", f"a time with seconds and offset is needed, such as 2026-09-01T08:00:00Z{hint}")
 
 
-def _name_in_query(value: str) -> str:
-    return values.text(value, "name")
+def _known_topic(value: str) -> str:
+    if value not in KNOWN_TOPICS:
+        raise InvalidValue("type", "one-of", f"type is one of {', '.join(KNOWN_TOPICS)}")
+    return value
+
+
+def _storable(value: str) -> str:
+    return values.text(value, "value")
 
 
 Name = Annotated[
@@ -306,7 +313,7 @@ class ClassPage(Page):
     """Which classes."""
 
     group_id: UUID | None = None
-    name: Annotated[str, AfterValidator(_name_in_query)] | None = None
+    name: Annotated[str, AfterValidator(_storable)] | None = None
     archived: bool | None = Field(None, description="Only archived ones, or only those that are not; without it both.")
 
 
@@ -316,12 +323,12 @@ class MemberPage(PageAsOf):
     role: Role | None = None
 
 
-class HistoryPage(_Paged):
+class HistoryPage(Reading, _Paged):
     """Which entries of a history."""
 
-    type: str | None = Field(None, examples=["RoleChanged"], max_length=100)
-    actor: str | None = Field(None, max_length=values.ACTOR_LENGTH)
-    source: str | None = Field(None, max_length=100)
+    type: Annotated[str, AfterValidator(_known_topic)] | None = Field(None, examples=["RoleChanged"])
+    actor: Annotated[str, AfterValidator(_storable)] | None = Field(None, max_length=values.ACTOR_LENGTH)
+    source: Annotated[str, AfterValidator(_storable)] | None = Field(None, max_length=100)
     since: Moment | None = Field(None, description="Recorded at this time or later.")
     until: Moment | None = Field(None, description="Recorded before this time.")
     order: Literal["asc", "desc"] = "asc"

@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 import psycopg
@@ -46,19 +46,18 @@ class Service:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Open the connections, project and watch for as long as the context lasts."""
-        await self._pool.open()
-        self.visibility.start()
-        projecting = threading.Thread(target=self._runner.run, name="projector", daemon=True)
-        projecting.start()
-        try:
+        async with AsyncExitStack() as closing:
+            closing.callback(self._log.close)
+            closing.callback(self.roster.close)
+            closing.push_async_callback(self._pool.close)
+            await self._pool.open()
+            closing.push_async_callback(self.visibility.stop)
+            self.visibility.start()
+            projecting = threading.Thread(target=self._runner.run, name="projector", daemon=True)
+            projecting.start()
+            closing.push_async_callback(lambda: run_sync(projecting.join))
+            closing.callback(self._runner.stop)
             yield
-        finally:
-            self._runner.stop()
-            await run_sync(projecting.join)
-            await self.visibility.stop()
-            await self._pool.close()
-            self.roster.close()
-            self._log.close()
 
     async def ask(self, question: Callable[[Connection[Any]], Answer]) -> Answer:
         """Put a synchronous question over a connection of its own. Raises `StoreUnavailable`."""
@@ -93,7 +92,7 @@ class Service:
 def connected(conninfo: str) -> Iterator[Connection[Any]]:
     """Open a connection that commits by itself. Raises `StoreUnavailable`."""
     try:
-        with psycopg.connect(conninfo, autocommit=True) as connection:
+        with psycopg.connect(conninfo, autocommit=True, connect_timeout=5) as connection:
             yield connection
     except psycopg.OperationalError as lost:
         raise StoreUnavailable from lost

@@ -24,9 +24,10 @@ class Settings(BaseSettings):
     def _readable(cls, value: str | None) -> str | None:
         try:
             conninfo_to_dict(value or "")
-        except psycopg.ProgrammingError as wrong:
-            raise ValueError(f"is no connection string: {str(wrong).strip()}") from None
-        return value
+        except psycopg.ProgrammingError:
+            # libpq's own words repeat the string, and with it the password.
+            raise ValueError("is no connection string of PostgreSQL, such as postgresql://user:password@host/database") from None
+        return value or None
 
     @field_validator("host")
     @classmethod
@@ -49,6 +50,6 @@ _MASK = "***"
 def masked(conninfo: str) -> str:
     """Return a connection string without its password, to be shown."""
     parts = conninfo_to_dict(conninfo)
-    if "password" in parts:
-        parts["password"] = _MASK
+    for secret in parts.keys() & {"password", "sslpassword"}:
+        parts[secret] = _MASK
     return make_conninfo("", **{name: value for name, value in parts.items() if value is not None})

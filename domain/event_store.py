@@ -6,7 +6,7 @@ then sees all that was committed by the lock's previous holder. Nothing but anot
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NoReturn
@@ -109,7 +109,7 @@ class PostgresLog(ApplicationRecorder):
         `relied_on` names further streams and the versions at which the decision read them. Raises `IntegrityError` where one of
         them, or a stream appended to, has moved on meanwhile; nothing is recorded then.
         """
-        events = [event for event in stored_events if isinstance(event, IndexedEvent)]
+        events = [_indexed(event) for event in stored_events]
         if not events:
             return []
         with self._connection() as connection:
@@ -122,7 +122,9 @@ class PostgresLog(ApplicationRecorder):
                 rows = list(_chained(events, head, streams))
                 connection.execute(_INSERT, [list(column) for column in zip(*rows, strict=True)])
             # After the commit, in a transaction of its own: NOTIFY holds a lock of the whole server until its transaction has ended.
-            connection.execute(f"NOTIFY {RECORDED_CHANNEL}")
+            # What is committed stays so, whether or not the hint gets through.
+            with suppress(psycopg.Error):
+                connection.execute(f"NOTIFY {RECORDED_CHANNEL}")
         return [row[0] for row in rows]
 
     def select_events(
@@ -172,8 +174,13 @@ class PostgresLog(ApplicationRecorder):
                 yield connection
         except psycopg.errors.UniqueViolation as taken:
             raise IntegrityError(str(taken)) from taken
-        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as lost:
+        except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError, PoolTimeout) as lost:
             raise OperationalError(str(lost)) from lost
+
+
+def _indexed(event: StoredEvent) -> IndexedEvent:
+    assert isinstance(event, IndexedEvent), "events for the log come from EventCodec"
+    return event
 
 
 def _configure(connection: Connection[Any]) -> None:
@@ -184,8 +191,9 @@ def _configure(connection: Connection[Any]) -> None:
 
 def _check(streams: Mapping[UUID, _Stream], relied_on: Mapping[UUID, int]) -> None:
     for stream, version in relied_on.items():
-        if streams[stream].version != version:
-            raise IntegrityError(f"{stream} is at version {streams[stream].version}; the decision relied on {version}")
+        found = streams.get(stream, _Stream()).version
+        if found != version:
+            raise IntegrityError(f"{stream} is at version {found}; the decision relied on {version}")
 
 
 def _chained(events: Sequence[IndexedEvent], head: _Head, streams: dict[UUID, _Stream]) -> Iterator[tuple[Any, ...]]:

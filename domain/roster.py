@@ -164,8 +164,11 @@ class Roster(DecidingApplication):
         effective_on: date | None = None,
         expected: int | None = None,
     ) -> Class:
-        """End a membership, if there is one. Raises `ClassUnknown`, `ClassDeleted`, `ClassArchived`, `VersionStale`."""
-        class_ = decision.class_(class_id, expected)
+        """End a membership, if there is one; in a deleted class there is none. Raises `ClassUnknown`, `ClassArchived`, `VersionStale`."""
+        try:
+            class_ = decision.class_(class_id, expected)
+        except ClassDeleted:
+            return decision.ever(Class, class_id, ClassUnknown)
         if user_id in class_.members and not decision.ever(User, user_id, UserUnknown).removed:
             class_.withdraw(user_id, by, effective_on)
         return class_

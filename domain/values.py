@@ -22,7 +22,7 @@ SETTINGS_BYTES = 64 * 1024
 SETTINGS_DEPTH = 32
 """Most levels of a settings object; the object itself is the first."""
 NUMBER_LIMIT = 2**53
-"""Largest absolute number in settings: every JSON reader keeps integers exactly up to here (RFC 8259, section 6)."""
+"""Largest absolute integer in settings: every JSON reader keeps integers exactly up to here (RFC 8259, section 6)."""
 
 Settings = dict[str, Any]
 
@@ -77,6 +77,11 @@ def settings(value: Settings) -> Settings:
     return value
 
 
+def escaped(key: str) -> str:
+    """Return a key as one part of a JSON pointer (RFC 6901)."""
+    return key.replace("~", "~0").replace("/", "~1")
+
+
 def same_settings(one: Settings, other: Settings) -> bool:
     """Tell whether two settings are the same JSON; to Python alone `1`, `1.0` and `true` are equal."""
     return one == other and json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
@@ -91,7 +96,7 @@ def _check_json(value: object, path: str, level: int) -> None:  # one case per J
             for key, item in value.items():
                 if not isinstance(key, str):
                     raise InvalidValue(path, "type", f"{path} has a key that is no text")
-                _check_json(item, f"{path}/{text(key, path)}", level + 1)
+                _check_json(item, f"{path}/{escaped(text(key, path))}", level + 1)
         case list():
             for index, item in enumerate(value):
                 _check_json(item, f"{path}/{index}", level + 1)
@@ -108,7 +113,7 @@ def _check_json(value: object, path: str, level: int) -> None:  # one case per J
 def _check_number(value: float, path: str) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise InvalidValue(path, "finite", f"{path} is not a finite number")
-    if abs(value) > NUMBER_LIMIT:
+    if isinstance(value, int) and abs(value) > NUMBER_LIMIT:
         raise InvalidValue(path, "number", f"{path} is beyond ±2^53, where JSON readers lose digits")
 
 

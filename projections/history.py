@@ -14,7 +14,7 @@ from projections.queries import MEMBER_TOPICS, Parameters
 
 Order = Literal["asc", "desc"]
 
-_COLUMNS = "notification_id, originator_version, recorded_at, topic, state, class_id, user_id, group_id"
+_COLUMNS = "notification_id, originator_version, recorded_at, topic, state, class_id, user_id, group_id, actor, source"
 
 _OWN = f"SELECT {_COLUMNS}, NULL::text AS ended_role FROM log.events WHERE {{whose}}"
 
@@ -37,7 +37,7 @@ _GROUP_THEN = """(
 _ENDED_MEMBERSHIPS = f"""
     SELECT ending.notification_id, ending.originator_version, ending.recorded_at, ending.topic, ending.state,
            membership.class_id, membership.user_id, {_GROUP_THEN} AS group_id,
-           membership.role AS ended_role
+           ending.actor, ending.source, membership.role AS ended_role
     FROM ({_OPEN_MEMBERSHIPS}) AS membership
     CROSS JOIN LATERAL (
         SELECT * FROM (
@@ -51,7 +51,7 @@ _ENDED_MEMBERSHIPS = f"""
 # The class itself ended with its group, members or none.
 _ENDED_CLASS = f"""
     SELECT last.notification_id, last.originator_version, last.recorded_at, last.topic, last.state,
-           %(class_id)s::uuid, NULL::uuid, last.group_id, NULL::text
+           %(class_id)s::uuid, NULL::uuid, last.group_id, last.actor, last.source, NULL::text
     FROM {_LAST_OF.format(stream=_GROUP_OF.format(class_id="%(class_id)s"))} AS last
     WHERE topic = 'GroupDeleted' AND NOT EXISTS (SELECT FROM log.events WHERE class_id = %(class_id)s AND topic = 'ClassDeleted')
 """
@@ -68,14 +68,18 @@ USER_HISTORY = f"""
 
 _FILTERS = {
     "type": "topic = %(type)s",
-    "actor": "convert_from(state, 'UTF8')::json ->> 'actor' = %(actor)s",
-    "source": "convert_from(state, 'UTF8')::json ->> 'source' = %(source)s",
+    "actor": "actor = %(actor)s",
+    "source": "source = %(source)s",
     "since": "recorded_at >= %(since)s",
     "until": "recorded_at < %(until)s",
 }
 
 # Entries of one position: the event itself, then the memberships it ended. `part` tells them apart.
-_PART = "CASE WHEN ended_role IS NULL THEN '' ELSE class_id::text || user_id::text END"
+_PART = "CASE WHEN ended_role IS NULL THEN '' ELSE class_id::text || user_id::text END COLLATE \"C\""
+
+
+KEY_TYPES = ("bigint", "text")
+"""The types of the key that a cursor goes on from."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +87,10 @@ class Entry:
     """One entry of a history, with the key that a cursor goes on from."""
 
     event: dict[str, Any]
-    key: tuple[str, str]
+    key: tuple[str, ...]
 
 
-def statement(history: str, given: Parameters, order: Order, key: tuple[str, str] | None) -> tuple[str, Parameters]:
+def statement(history: str, given: Parameters, order: Order, key: tuple[str, ...] | None) -> tuple[str, Parameters]:
     """Return the SELECT of one page of a history, one entry more than its limit, and its further parameters.
 
     `given` holds the filters that were given: type, actor, source, since (inclusive), until (exclusive).
@@ -110,7 +114,7 @@ def statement(history: str, given: Parameters, order: Order, key: tuple[str, str
 
 def entry(row: tuple[Any, ...]) -> Entry:
     """Turn a row of the statement (without the head) into what the outside sees of it."""
-    position, version, recorded_at, topic, state, class_id, user_id, group_id, ended_role, part = row
+    position, version, recorded_at, topic, state, class_id, user_id, group_id, actor, source, ended_role, part = row
     fields = msgspec.json.decode(state)
     before, after = ({"role": ended_role}, {}) if ended_role else _changes(topic, fields)
     event = {
@@ -118,9 +122,9 @@ def entry(row: tuple[Any, ...]) -> Entry:
         "version": version,
         "recorded_at": recorded_at,
         "type": topic,
-        "actor": fields["actor"],
+        "actor": actor,
         "reason": fields["reason"],
-        "source": fields["source"],
+        "source": source,
         "request_id": fields["request_id"],
         "class_id": class_id,
         "user_id": user_id,

@@ -34,6 +34,13 @@ class Projected:
     events: int
 
 
+# Without a lock, so that looking for work writes nothing while there is none.
+_IDLE = """
+    SELECT position, NOT EXISTS (
+        SELECT FROM log.events WHERE notification_id > position AND notification_id <= coalesce(%(stop)s, 9223372036854775807)
+    ) FROM {schema}.checkpoint
+"""
+
 # The checkpoint's row lock makes projectors take turns, and each goes on from where the one before it committed.
 _RANGE = """
     SELECT checkpoint.position, range.upto, range.topics
@@ -145,7 +152,8 @@ _REMOVE_USERS = _END.format(table="users", column="id", events=_EVENTS, topic="U
 _DELETE_CLASSES = _END.format(table="classes", column="id", events=_EVENTS, topic="ClassDeleted")
 _DELETE_GROUPS = _END.format(table="groups", column="id", events=_EVENTS, topic="GroupDeleted")
 
-_CLASS_CHANGES = {topic for topic in KNOWN_TOPICS if topic.startswith(("Class", "Member", "Role"))} - {"ClassCreated", "ClassDeleted"}
+_MEMBER_CHANGES = {"MemberEnrolled", "RoleChanged", "MemberWithdrawn"}
+_CLASS_CHANGES = {"ClassRenamed", "ClassSettingsChanged", "ClassMoved", "ClassArchived", "ClassRestored"} | _MEMBER_CHANGES
 
 # Which topics each statement folds, in the order in which the statements must run. Endings take memberships and classes with them by the
 # foreign keys' cascades.
@@ -155,7 +163,7 @@ _FOLD: tuple[tuple[set[str], str], ...] = (
     ({"UserRegistered"}, _REGISTER_USERS),
     ({"ClassCreated"}, _CREATE_CLASSES),
     (_CLASS_CHANGES, _CHANGE_CLASSES),
-    ({"MemberEnrolled", "RoleChanged", "MemberWithdrawn"}, _CHANGE_MEMBERS),
+    (_MEMBER_CHANGES, _CHANGE_MEMBERS),
     ({"UserRemoved"}, _REMOVE_USERS),
     ({"ClassDeleted"}, _DELETE_CLASSES),
     ({"GroupDeleted"}, _DELETE_GROUPS),
@@ -172,6 +180,9 @@ def project(connection: Connection[Any], schema: str, *, limit: int, stop: int |
 
     Where it raises (`UnknownEvent`, `psycopg.Error`), the tables and their checkpoint are as they were.
     """
+    position, idle = connection.execute(_IDLE.format(schema=schema), {"stop": stop}).fetchone() or (0, True)
+    if idle:
+        return Projected(position, 0)
     with connection.transaction(), connection.cursor() as cursor:
         cursor.execute(_RANGE.format(schema=schema), {"stop": stop, "limit": limit})
         after, upto, topics = cursor.fetchone() or (0, None, [])

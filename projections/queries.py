@@ -67,7 +67,7 @@ _ENDED = """
 _STATE = "convert_from(state, 'UTF8')::json"
 
 _GROUP_AT = f"""
-    SELECT originator_id AS id, {_last(f"{_STATE} ->> 'name'", "GroupCreated", "GroupRenamed")} AS name,
+    SELECT originator_id AS id, {_last(f"{_STATE} ->> 'name'", "GroupCreated", "GroupRenamed")} COLLATE "C" AS name,
            min(recorded_at) AS created_at, max(recorded_at) AS updated_at, max(originator_version) AS version
     FROM log.events WHERE originator_id = %(group_id)s AND topic LIKE 'Group%%' AND notification_id <= %(at)s
     GROUP BY originator_id HAVING bool_and(topic <> 'GroupDeleted')
@@ -75,7 +75,7 @@ _GROUP_AT = f"""
 
 _CLASS_AT = f"""
     SELECT class_id AS id, (array_agg(group_id ORDER BY notification_id DESC))[1] AS group_id,
-           {_last(f"{_STATE} ->> 'name'", "ClassCreated", "ClassRenamed")} AS name,
+           {_last(f"{_STATE} ->> 'name'", "ClassCreated", "ClassRenamed")} COLLATE "C" AS name,
            {_last(f"({_STATE} -> 'settings')::jsonb", "ClassCreated", "ClassSettingsChanged")} AS settings,
            min(recorded_at) AS created_at, max(recorded_at) FILTER (WHERE user_id IS NULL) AS updated_at,
            CASE {_last("topic", "ClassArchived", "ClassRestored")}

@@ -8,12 +8,12 @@ A notification is a hint that there is something to project. The runner also loo
 """
 
 import logging
+import random
 import threading
 from typing import Any
 
 import psycopg
 from psycopg import Connection
-from tenacity import RetryCallState, wait_random_exponential
 
 from domain.event_store import RECORDED_CHANNEL
 from projections.projector import UnknownEvent, project
@@ -29,8 +29,6 @@ POLL_SECONDS = 0.5
 """How long the leader waits for a hint before it looks anyway."""
 STAND_BY_SECONDS = 1.0
 """How often those who stand by ask for the lead."""
-
-_BACKOFF = wait_random_exponential(multiplier=0.2, max=10)
 
 _RECORD_FAILURE = f"""
     UPDATE {SCHEMA}.checkpoint SET failing_position = %(position)s, failure = %(failure)s,
@@ -61,8 +59,8 @@ class Runner:
                 with psycopg.connect(self._conninfo, autocommit=True, application_name=self._name) as connection:
                     self._stand_by(connection)
                     self._lead(connection)
-            except (psycopg.OperationalError, psycopg.InterfaceError) as lost:
-                logger.warning("projector lost its connection (%s); reconnecting", _first_line(lost))
+            except psycopg.Error as lost:
+                logger.warning("projector can't go on over its connection (%s); reconnecting", _first_line(lost))
                 self._back_off()
 
     def _stand_by(self, connection: Connection[Any]) -> None:
@@ -80,35 +78,40 @@ class Runner:
         while not self._stopping.is_set():
             try:
                 self._catch_up(connection, BATCH)
-            except (psycopg.Error, UnknownEvent) as wrong:
+            except (psycopg.Error, UnknownEvent):
                 if connection.broken:
                     raise
-                self._find_failing(connection, wrong)
+                self._find_failing(connection)
             else:
                 _wait_for_hint(connection)
 
     def _catch_up(self, connection: Connection[Any], batch: int) -> None:
-        while not self._stopping.is_set():
-            step = project(connection, SCHEMA, limit=batch)
-            if step.events == 0:
-                break
+        while not self._stopping.is_set() and self._step(connection, batch):
+            pass
+
+    def _step(self, connection: Connection[Any], batch: int) -> int:
+        step = project(connection, SCHEMA, limit=batch)
+        if step.events:
             connection.execute("SELECT pg_notify(%s, %s)", [PROJECTED_CHANNEL, str(step.position)])
             self._failures = 0
+        return step.events
 
-    def _find_failing(self, connection: Connection[Any], wrong: Exception) -> None:
-        """Project one by one up to the event that fails, and say which it is."""
+    def _find_failing(self, connection: Connection[Any]) -> None:
+        """Project the events of a failed batch one by one up to the one that fails, and say which it is."""
         try:
-            self._catch_up(connection, 1)
+            for _ in range(BATCH):
+                if self._stopping.is_set() or not self._step(connection, 1):
+                    return
         except (psycopg.Error, UnknownEvent) as failure:
             if connection.broken:
                 raise
-            wrong = failure
-        else:
-            return
+            self._stall(connection, failure)
+
+    def _stall(self, connection: Connection[Any], failure: Exception) -> None:
         row = connection.execute(f"SELECT position + 1 FROM {SCHEMA}.checkpoint").fetchone()
         position = row[0] if row else None
-        logger.error("projector stalled at position %s: %s", position, wrong)
-        connection.execute(_RECORD_FAILURE, {"position": position, "failure": str(wrong)})
+        logger.error("projector stalled at position %s: %s", position, failure)
+        connection.execute(_RECORD_FAILURE, {"position": position, "failure": str(failure)})
         self._back_off()
 
     def _back_off(self) -> None:
@@ -118,9 +121,7 @@ class Runner:
 
 def backoff(failures: int) -> float:
     """Return how many seconds to wait after so many failures in a row: longer each time, with jitter, at most ten."""
-    state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
-    state.attempt_number = failures
-    return _BACKOFF(state)
+    return random.uniform(0.5, 1) * min(10.0, 0.2 * 2.0 ** min(failures, 10))  # noqa: S311  # jitter, no secret
 
 
 def _take_lead(connection: Connection[Any]) -> bool:

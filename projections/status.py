@@ -32,7 +32,7 @@ class ProjectionStatus:
 # Since when there was work without progress: since the later of the last progress and the recording of the next event.
 _STATUS = f"""
     SELECT head, position AS checkpoint, head - position AS lag, leader,
-           CASE WHEN failing_position IS NOT NULL
+           CASE WHEN failing_position IS NOT NULL OR position > head
                      OR head > position AND greatest(progressed_at, next_recorded_at) < clock_timestamp() - interval '{STALLED_SECONDS}s'
                 THEN 'stalled'
                 WHEN leader IS NULL THEN 'leaderless'

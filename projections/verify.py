@@ -85,7 +85,15 @@ def verify_log(connection: Connection[Any], on_progress: Progress = lambda *_: N
             if position % cursor.itersize == 0:
                 on_progress(position, total)
     on_progress(head.position, total)
+    _refuse_ahead(connection, head.position)
     return head
+
+
+def _refuse_ahead(connection: Connection[Any], head: int) -> None:
+    """Refuse a log that ends before what was projected from it."""
+    row = connection.execute(f"SELECT position FROM {SCHEMA}.checkpoint").fetchone()
+    if row and row[0] > head:
+        raise LogAltered(head + 1, f"the event is missing; the read tables were projected up to {row[0]}")
 
 
 class _IndexChecker:
@@ -119,6 +127,8 @@ def verify_tables(conninfo: str, on_progress: Progress = lambda *_: None, most: 
         with connection.transaction(force_rollback=True):
             row = connection.execute(f"SELECT position FROM {SCHEMA}.checkpoint").fetchone()
             upto = row[0] if row else 0
+            row = connection.execute("SELECT coalesce(max(notification_id), 0) FROM log.events").fetchone()
+            _refuse_ahead(connection, row[0] if row else 0)
             shadow.create(connection)
             while (step := project(connection, SHADOW, limit=BATCH, stop=upto)).events:
                 on_progress(step.position, upto)

@@ -45,13 +45,21 @@ class Visibility:
         if position <= self._position:
             return True
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (position, next(self._order), future))
+        waiter = (position, next(self._order), future)
+        heapq.heappush(self._waiting, waiter)
         try:
             async with asyncio.timeout(seconds):
                 await future
         except TimeoutError:
             return position <= self._position
+        finally:
+            self._forget(waiter)
         return True
+
+    def _forget(self, waiter: tuple[int, int, asyncio.Future[None]]) -> None:
+        if waiter in self._waiting:
+            self._waiting.remove(waiter)
+            heapq.heapify(self._waiting)
 
     async def _watch(self) -> None:
         failures = 0
@@ -63,6 +71,9 @@ class Visibility:
                     while True:
                         await self._look(connection)
                         async for notification in connection.notifies(timeout=POLL_SECONDS):
+                            # Anybody may notify: what is no position is a hint to look.
+                            if not notification.payload.isdecimal():
+                                break
                             self._advance(int(notification.payload))
             except psycopg.Error as lost:
                 failures += 1

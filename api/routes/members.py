@@ -44,7 +44,7 @@ async def change_role(class_id: UUID, user_id: UUID, change: RoleChange, command
     return await _answer(command, outcome, class_id, user_id)
 
 
-@router.delete("/{user_id}", operation_id="withdrawMember", status_code=204, responses=documented.command(404, 410, 412, success=(204,)))
+@router.delete("/{user_id}", operation_id="withdrawMember", status_code=204, responses=documented.command(404, 412, success=(204,)))
 async def withdraw_member(class_id: UUID, user_id: UUID, withdrawal: Annotated[Withdrawal, Query()], command: Command) -> Response:
     """Withdraw a user from the class; one who is no member stays none."""
     outcome = await command.give(

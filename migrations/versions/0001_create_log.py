@@ -53,6 +53,7 @@ REFUSE_ALWAYS = "ALTER TABLE log.events ENABLE ALWAYS TRIGGER events_append_only
 REFUSE_WHILE_EVENTS = """
 DO $$
 BEGIN
+    LOCK TABLE log.events IN ACCESS EXCLUSIVE MODE;
     IF EXISTS (SELECT FROM log.events) THEN
         RAISE EXCEPTION 'the log holds events, and nothing else does: refusing to drop it';
     END IF;
