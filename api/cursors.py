@@ -12,7 +12,7 @@ from domain.errors import InvalidValue
 from domain.values import Role, text
 
 
-def scope(name: str, **filters: object) -> str:
+def scope(name: str, /, **filters: object) -> str:
     """Return what a cursor of this list is good for: the list's name and what it is filtered by."""
     given = {key: str(value) for key, value in sorted(filters.items()) if value is not None}
     return sha256(json.dumps([name, given]).encode()).hexdigest()[:16]

@@ -101,8 +101,14 @@ def explanations() -> dict[str, str]:
     for error in errors:
         errors.extend(error.__subclasses__())
     kinds = {error: not error.__subclasses__() and not issubclass(error, InvalidValue) for error in errors}
-    said = {error.rule: re.sub(r"\{\w+\}", "…", (error.__doc__ or "").strip()) for error, raised in kinds.items() if raised}
-    return said | _NOT_OF_THE_DOMAIN
+    return {error.rule: _explained(error) for error, raised in kinds.items() if raised} | _NOT_OF_THE_DOMAIN
+
+
+def _explained(error: type[DomainError]) -> str:
+    sentence = re.sub(r"\{\w+\}", "…", (error.__doc__ or "").strip())
+    if issubclass(error, Unknown | Gone):
+        return f"{sentence} The status is {404 if issubclass(error, Unknown) else 410} where the path names it, 409 where the body does."
+    return sentence
 
 
 # Where a value that the domain refuses came in, if not in the body.
@@ -141,16 +147,14 @@ def install(app: FastAPI) -> None:
 
 def _status(request: Request, error: DomainError) -> int:
     status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-    if isinstance(error, Unknown | Gone) and error.id not in {_canonical(value) for value in request.path_params.values()}:
-        return 409
-    return status
+    return 409 if isinstance(error, Unknown | Gone) and not _is_in_path(request, error) else status
 
 
-def _canonical(id: str) -> str:  # noqa: A002
-    try:
-        return str(UUID(id))
-    except ValueError:
-        return id
+def _is_in_path(request: Request, error: Unknown | Gone) -> bool:
+    """Tell whether the path names the thing, as the kind of thing that the error is about."""
+    kind = error.rule.partition("-")[0]
+    named = request.path_params.get("user_id" if kind == "member" else f"{kind}_id")
+    return named is not None and str(UUID(str(named))) == error.id
 
 
 async def _on_domain_error(request: Request, error: Exception) -> Response:
@@ -200,10 +204,23 @@ _RULES = {"missing": "required", "extra_forbidden": "unknown-field", "enum": "on
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if error.status_code == HTTPStatus.BAD_REQUEST:
+        # The framework's word for JSON that its parser, deeper in the stack than ours, could not take.
+        return invalid(request, [{"pointer": "", "rule": "json", "detail": "the body is nested too deeply"}])
     phrase = HTTPStatus(error.status_code).phrase
     rule = re.sub(r"[^a-z]+", "-", phrase.lower())
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(sorted(_allowed(request)))
     detail = error.detail if error.detail != phrase else f"{request.method} {request.url.path}: {phrase}. The API is described at /docs."
-    return respond(request, rule, error.status_code, detail, headers=error.headers)
+    return respond(request, rule, error.status_code, detail, headers=headers)
+
+
+def _allowed(request: Request) -> set[str]:
+    """Return the methods of every route that has the request's path; the framework names those of one route only."""
+    paths: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
+    templates = {template: re.sub(r"\{\w+\}", "[^/]+", template) for template in paths}
+    return {method.upper() for path, pattern in templates.items() if re.fullmatch(pattern, request.url.path) for method in paths[path]}
 
 
 async def _on_unexpected(request: Request, error: Exception) -> Response:

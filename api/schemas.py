@@ -64,6 +64,10 @@ def _example(**fields: Any) -> ConfigDict:
 _ABSENT: Any = Field(default_factory=lambda: None)
 
 
+class Nothing(_Input):
+    """No fields: the path says it all."""
+
+
 class NewGroup(_Input):
     """A group to create. With an `id` of your own the request can be repeated safely."""
 
@@ -148,7 +152,7 @@ class Class(BaseModel):
 
     model_config = _example(
         id=MATH, group_id=SCHOOL, name="Mathematics 7b", settings={"room": "2.14"},
-        created_at=_TIME, updated_at=_TIME, deleted_at=None, version=1,
+        created_at=_TIME, updated_at=_TIME, deleted_at="2027-06-30T12:00:00+00:00", version=4,
     )  # fmt: skip
     id: UUID
     group_id: UUID
@@ -187,7 +191,7 @@ class Event(BaseModel):
 
     model_config = _example(
         position=5, version=2, recorded_at=_TIME, type="MemberEnrolled", actor="registrar-1", reason="moved here", source="api",
-        request_id="0b0c6a3e-58ab-4f0e-8d51-0d7f8a8f3c11", class_id=MATH, user_id=ANNA, group_id=SCHOOL, effective_on=None,
+        request_id="0b0c6a3e-58ab-4f0e-8d51-0d7f8a8f3c11", class_id=MATH, user_id=ANNA, group_id=SCHOOL, effective_on="2026-09-01",
         before={}, after={"role": "student"},
     )  # fmt: skip
     position: int

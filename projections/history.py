@@ -78,6 +78,9 @@ _FILTERS = {
 _PART = "CASE WHEN ended_role IS NULL THEN '' ELSE class_id::text || user_id::text END COLLATE \"C\""
 
 
+# As in the reads, whose JSON PostgreSQL makes.
+_WRITTEN = "to_json(recorded_at) #>> '{}' AS recorded_at"
+
 KEY_TYPES = ("bigint", "text")
 """The types of the key that a cursor goes on from."""
 
@@ -104,7 +107,8 @@ def statement(history: str, given: Parameters, order: Order, key: tuple[str, ...
         f"""
         SELECT head.position, entry.* FROM (SELECT coalesce(max(notification_id), 0) AS position FROM log.events) AS head
         LEFT JOIN LATERAL (
-            SELECT {_COLUMNS}, ended_role, part FROM (SELECT *, {_PART} AS part FROM ({history}) AS entry) AS entry
+            SELECT {_COLUMNS.replace("recorded_at", _WRITTEN)}, ended_role, part
+            FROM (SELECT *, {_PART} AS part FROM ({history}) AS entry) AS entry
             WHERE {" AND ".join(conditions) or "true"} ORDER BY notification_id {order}, part {order} LIMIT %(limit)s + 1
         ) AS entry ON true ORDER BY notification_id {order}, part {order}
         """,

@@ -100,7 +100,7 @@ _MEMBERS_AT = f"""
                (array_agg({_STATE} ->> 'role' ORDER BY notification_id DESC))[1]::public.class_role AS role
         FROM log.events WHERE {{whose}} AND topic IN {MEMBER_TOPICS} AND notification_id <= %(at)s
         GROUP BY class_id, user_id
-    ) AS member WHERE topic <> 'MemberWithdrawn' AND NOT {_ENDED.format(stream="user_id")}
+    ) AS member WHERE topic <> 'MemberWithdrawn' AND NOT {_ENDED.format(stream="member.user_id")}
 """
 
 _MEMBERSHIPS_AT = f"""

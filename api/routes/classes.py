@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from api import documented
 from api.commands import Command, Serving
-from api.schemas import Class, ClassChange, ClassList, ClassPage, EventList, HistoryPage, NewClass, ReadingAsOf
+from api.schemas import Class, ClassChange, ClassList, ClassPage, EventList, HistoryPage, NewClass, Nothing, ReadingAsOf
 from domain.decision import Outcome
 from projections import history, queries
 
@@ -36,14 +36,14 @@ async def change_class(class_id: UUID, change: ClassChange, command: Command) ->
 
 
 @router.post("/{class_id}/archive", operation_id="archiveClass", response_model=Class, responses=documented.command(404, 410, 412))
-async def archive_class(class_id: UUID, command: Command) -> Response:
+async def archive_class(class_id: UUID, _: Nothing, command: Command) -> Response:
     """Put a class away with its roster as it is."""
     outcome = await command.give(command.roster.archive_class, class_id, expected=command.expected)
     return await _answer(command, outcome, class_id)
 
 
 @router.post("/{class_id}/restore", operation_id="restoreClass", response_model=Class, responses=documented.command(404, 410, 412))
-async def restore_class(class_id: UUID, command: Command) -> Response:
+async def restore_class(class_id: UUID, _: Nothing, command: Command) -> Response:
     """Take an archived class back into use."""
     outcome = await command.give(command.roster.restore_class, class_id, expected=command.expected)
     return await _answer(command, outcome, class_id)

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from api import documented
 from api.commands import Serving
-from api.schemas import Projections, RebuildProgress, RebuildStarted
+from api.schemas import Nothing, Projections, RebuildProgress, RebuildStarted
 from projections import rebuild
 from projections.status import projection_status
 
@@ -20,8 +20,8 @@ async def get_projections(service: Serving) -> Projections:
     return Projections.model_validate(asdict(await service.ask(projection_status)))
 
 
-@router.post("/rebuild", operation_id="startRebuild", status_code=202, responses=documented.problems(409, 503))
-async def start_rebuild(service: Serving) -> RebuildStarted:
+@router.post("/rebuild", operation_id="startRebuild", status_code=202, responses=documented.problems(409, 415, 422, 503))
+async def start_rebuild(_: Nothing, service: Serving) -> RebuildStarted:
     """Derive the read tables anew from the log, while reads and commands go on. One at a time."""
     started = await service.start_rebuild()
     return RebuildStarted(id=started.id)

@@ -48,7 +48,7 @@ async def root() -> dict[str, str]:
     }
 
 
-@router.get("/problems/{rule}", operation_id="explainProblem", response_class=PlainTextResponse, responses=documented.problems(404))
+@router.get("/problems/{rule}", operation_id="explainProblem", response_class=PlainTextResponse, responses=documented.problems(404, 422))
 async def explain(request: Request, rule: str) -> Response:
     """Explain a problem's `type`."""
     explanation = problems.explanations().get(rule)

@@ -149,7 +149,6 @@ BAD_SETTINGS: dict[str, tuple[str, str, str]] = {
     "2^53 + 1": ('{"a":{"b":9007199254740993}}', "/settings/a/b", "number"),
     "-2^53 - 1": ('{"a":-9007199254740993}', "/settings/a", "number"),
     "400 digits": ('{"a":1' + "0" * 400 + "}", "/settings/a", "number"),
-    "1e300": ('{"a":1e300}', "/settings/a", "number"),
     "1e400": ('{"a":1e400}', "/settings/a", "finite"),
     "key with a slash": ('{"a/b":"\\u0000"}', "/settings/a~1b", "no-nul"),
 }
@@ -290,7 +289,8 @@ BAD_QUERIES = [
     ("/v1/classes/{class_}/members?role=head", "role", "one-of"),
     ("/v1/classes/{class_}/members?role=", "role", "one-of"),
     ("/v1/classes/{class_}/history?order=up", "order", ""),
-    ("/v1/classes/{class_}/history?type=a%00b", "type", "no-nul"),
+    ("/v1/classes/{class_}/history?type=a%00b", "type", "one-of"),
+    ("/v1/classes/{class_}/history?type=Nothing", "type", "one-of"),
     ("/v1/classes/{class_}/history?actor=a%00b", "actor", "no-nul"),
     ("/v1/users/{user}/history?source=a%00b", "source", "no-nul"),
     ("/v1/users/{user}/history?since=2026-09-01", "since", "rfc3339"),

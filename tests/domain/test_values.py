@@ -70,7 +70,7 @@ def test_provenance_checks_and_trims_its_parts() -> None:
     [
         {},
         {"a": None, "b": True, "c": "ü🎓", "d": [1, -2.5, {"e": []}]},
-        {"big": 2**53, "small": -(2**53), "float": 2.0**53},
+        {"big": 2**53, "small": -(2**53), "float": 1e300},
         nested(32, 1),
         {"x": "y" * (64 * 1024 - len('{"x":""}'))},
     ],
@@ -92,7 +92,6 @@ def test_settings_within_the_limits_are_kept_unchanged(value: dict[str, Any]) ->
         ({"a": -float("inf")}, "finite", "settings/a"),
         ({"a": 2**53 + 1}, "number", "settings/a"),
         ({"a": -(2**53) - 1}, "number", "settings/a"),
-        ({"a": 1e300}, "number", "settings/a"),
         ({"a": b"bytes"}, "type", "settings/a"),
         ({"a": (1, 2)}, "type", "settings/a"),
         ({1: "a"}, "type", "settings"),

@@ -115,7 +115,9 @@ class Model:
 
     def withdraw(self, id_: str, user: str) -> bool:
         class_ = self.classes.get(id_)
-        if class_ is None or (class_.archived and user in class_.members):
+        if class_ is None:
+            return self._was(id_, "class")
+        if class_.archived and user in class_.members:
             return False
         class_.members.pop(user, None)
         return True

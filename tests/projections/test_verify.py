@@ -106,9 +106,17 @@ def test_a_removed_event_is_found_when_the_others_close_ranks(head: int, connect
     assert first_bad(connection) == head - 1
 
 
-def test_removing_the_last_events_shows_in_the_head_that_was_kept_elsewhere(head: int, connection: Connection[Any]) -> None:
-    kept = str(verify_log(connection))
+def test_a_removed_last_event_is_found_when_it_was_projected(head: int, connection: Connection[Any]) -> None:
     forge(connection, f"DELETE FROM log.events WHERE notification_id = {head}")
+    assert first_bad(connection) == head
+
+
+def test_removing_last_events_not_yet_projected_shows_in_the_head_that_was_kept_elsewhere(
+    head: int, roster: Roster, connection: Connection[Any]
+) -> None:
+    roster.register_user(uuid4(), by())
+    kept = str(verify_log(connection))
+    forge(connection, f"DELETE FROM log.events WHERE notification_id = {head + 1}")
     assert str(verify_log(connection)) != kept
 
 
