@@ -24,11 +24,14 @@ from typing import IO
 
 import psycopg
 from psycopg.conninfo import make_conninfo
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 ACCOUNT = "rosterlog"
 """The system account that runs the server where we are root, which PostgreSQL refuses to be."""
 START_SECONDS = 300
 """How long a start may take: recovery after an unclean stop included."""
+LEFTOVER_SECONDS = 20
+"""How long to wait until the process of a killed server is gone."""
 
 _SOCKET_PATH_LIMIT = 90
 _ROOT_HOME = Path("/var/lib/rosterlog")
@@ -46,6 +49,10 @@ logger = logging.getLogger(__name__)
 
 class EmbeddedError(Exception):
     """The embedded PostgreSQL can't run; the message says why and what helps."""
+
+
+class _DeadServerHoldsOn(EmbeddedError):
+    """A killed server's process is still listed, as a zombie, and PostgreSQL takes it for alive."""
 
 
 @dataclass(frozen=True)
@@ -265,15 +272,23 @@ class EmbeddedPostgres:
         return True
 
     def _start_server(self) -> None:
-        log = self._cluster / "server.log"
-        seen = log.stat().st_size if log.exists() else 0
         configuration = self._cluster / "rosterlog.conf"
         configuration.write_text(_CONFIGURATION.format(socket_dir=_quoted(self._socket_dir)), encoding="utf-8")
         self._runner.own(configuration)
+        patience = Retrying(
+            retry=retry_if_exception_type(_DeadServerHoldsOn), stop=stop_after_delay(LEFTOVER_SECONDS), wait=wait_fixed(0.5), reraise=True
+        )
+        patience(self._try_to_start)
+
+    def _try_to_start(self) -> None:
+        log = self._cluster / "server.log"
+        seen = log.stat().st_size if log.exists() else 0
         try:
             self._control("start", "-w", "-t", str(START_SECONDS), "-l", str(log), failure="PostgreSQL did not start")
         except EmbeddedError as wrong:
-            raise EmbeddedError(f"{wrong}\n{_from(log, seen)}") from None
+            said = _from(log, seen)
+            kind = _DeadServerHoldsOn if 'lock file "postmaster.pid" already exists' in said else EmbeddedError
+            raise kind(f"{wrong}\n{said}") from None
 
     def _control(self, *arguments: str, failure: str) -> None:
         self._runner.run([self._programs["pg_ctl"], *arguments, "-D", str(self._cluster)], f"{failure} on {self._home}")

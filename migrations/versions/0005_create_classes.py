@@ -63,6 +63,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    # What a rebuild that crashed left behind uses the enum, too.
+    op.execute("DROP TABLE IF EXISTS roster_shadow.class_members")
     op.drop_table("class_members", schema="roster")
     op.drop_table("classes", schema="roster")
     op.execute("DROP FUNCTION public.membership_id(uuid, uuid)")
