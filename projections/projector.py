@@ -13,6 +13,7 @@ from typing import Any
 from psycopg import Connection, Cursor
 
 from domain.event_codec import EventCodec
+from projections.folding import last
 
 KNOWN_TOPICS = EventCodec().topics
 
@@ -66,13 +67,6 @@ _EVENTS = """
     FROM log.events
     WHERE notification_id > %(after)s AND notification_id <= %(upto)s
 """
-_LAST = "(array_agg({field} ORDER BY notification_id DESC) FILTER (WHERE topic IN ({topics})))[1]"
-
-
-def _last(field: str, *topics: str) -> str:
-    return _LAST.format(field=field, topics=", ".join(f"'{topic}'" for topic in topics))
-
-
 _CREATE_GROUPS = f"""
     INSERT INTO {{schema}}.groups (id, name, created_at, updated_at, version)
     SELECT originator_id, state ->> 'name', recorded_at, recorded_at, originator_version
@@ -82,7 +76,7 @@ _CREATE_GROUPS = f"""
 _CHANGE_GROUPS = f"""
     UPDATE {{schema}}.groups SET name = change.name, updated_at = change.updated_at, version = change.version
     FROM (
-        SELECT originator_id AS id, {_last("state ->> 'name'", "GroupRenamed")} AS name,
+        SELECT originator_id AS id, {last("state ->> 'name'", "GroupRenamed")} AS name,
                max(recorded_at) AS updated_at, max(originator_version) AS version
         FROM ({_EVENTS} AND topic = 'GroupRenamed') AS event GROUP BY originator_id
     ) AS change
@@ -112,11 +106,11 @@ _CHANGE_CLASSES = f"""
         version = change.version
     FROM (
         SELECT class_id AS id,
-               {_last("state ->> 'name'", "ClassRenamed")} AS name,
-               {_last("(state -> 'settings')::jsonb", "ClassSettingsChanged")} AS settings,
-               {_last("group_id", "ClassMoved")} AS group_id,
-               {_last("topic", "ClassArchived", "ClassRestored")} AS archiving,
-               {_last("recorded_at", "ClassArchived", "ClassRestored")} AS archiving_at,
+               {last("state ->> 'name'", "ClassRenamed")} AS name,
+               {last("(state -> 'settings')::jsonb", "ClassSettingsChanged")} AS settings,
+               {last("group_id", "ClassMoved")} AS group_id,
+               {last("topic", "ClassArchived", "ClassRestored")} AS archiving,
+               {last("recorded_at", "ClassArchived", "ClassRestored")} AS archiving_at,
                max(recorded_at) FILTER (WHERE user_id IS NULL) AS updated_at,
                max(originator_version) AS version
         FROM ({_EVENTS} AND class_id IS NOT NULL AND topic NOT IN ('ClassCreated', 'ClassDeleted')) AS event GROUP BY class_id

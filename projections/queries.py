@@ -7,6 +7,8 @@ and cursors are written once. Each statement carries the position that it reflec
 from dataclasses import dataclass
 from typing import Any
 
+from projections.folding import last
+
 MEMBER_TOPICS = "('MemberEnrolled', 'RoleChanged', 'MemberWithdrawn')"
 
 Parameters = dict[str, Any]
@@ -47,13 +49,6 @@ _LIVE_MEMBERSHIPS = """
     FROM roster.class_members AS member JOIN roster.classes AS class ON class.id = member.class_id
 """
 
-_LAST = "(array_agg({field} ORDER BY notification_id DESC) FILTER (WHERE topic IN ({topics})))[1]"
-
-
-def _last(field: str, *topics: str) -> str:
-    return _LAST.format(field=field, topics=", ".join(f"'{topic}'" for topic in topics))
-
-
 # An end is always the last event of its stream.
 _ENDED = """
     EXISTS (
@@ -67,7 +62,7 @@ _ENDED = """
 _STATE = "convert_from(state, 'UTF8')::json"
 
 _GROUP_AT = f"""
-    SELECT originator_id AS id, {_last(f"{_STATE} ->> 'name'", "GroupCreated", "GroupRenamed")} COLLATE "C" AS name,
+    SELECT originator_id AS id, {last(f"{_STATE} ->> 'name'", "GroupCreated", "GroupRenamed")} COLLATE "C" AS name,
            min(recorded_at) AS created_at, max(recorded_at) AS updated_at, max(originator_version) AS version
     FROM log.events WHERE originator_id = %(group_id)s AND topic LIKE 'Group%%' AND notification_id <= %(at)s
     GROUP BY originator_id HAVING bool_and(topic <> 'GroupDeleted')
@@ -75,11 +70,11 @@ _GROUP_AT = f"""
 
 _CLASS_AT = f"""
     SELECT class_id AS id, (array_agg(group_id ORDER BY notification_id DESC))[1] AS group_id,
-           {_last(f"{_STATE} ->> 'name'", "ClassCreated", "ClassRenamed")} COLLATE "C" AS name,
-           {_last(f"({_STATE} -> 'settings')::jsonb", "ClassCreated", "ClassSettingsChanged")} AS settings,
+           {last(f"{_STATE} ->> 'name'", "ClassCreated", "ClassRenamed")} COLLATE "C" AS name,
+           {last(f"({_STATE} -> 'settings')::jsonb", "ClassCreated", "ClassSettingsChanged")} AS settings,
            min(recorded_at) AS created_at, max(recorded_at) FILTER (WHERE user_id IS NULL) AS updated_at,
-           CASE {_last("topic", "ClassArchived", "ClassRestored")}
-               WHEN 'ClassArchived' THEN {_last("recorded_at", "ClassArchived")} END AS deleted_at,
+           CASE {last("topic", "ClassArchived", "ClassRestored")}
+               WHEN 'ClassArchived' THEN {last("recorded_at", "ClassArchived")} END AS deleted_at,
            max(originator_version) AS version
     FROM log.events WHERE class_id = {{class_id}} AND notification_id <= %(at)s
     GROUP BY class_id HAVING bool_and(topic <> 'ClassDeleted')
