@@ -31,7 +31,8 @@ from migrations import commands as migrations
 from projections.rebuild import Rebuild
 from projections.runner import Runner
 from projections.status import projection_status
-from projections.verify import LogAltered, verify_log, verify_tables
+from projections.verify_log import LogAltered, verify_log
+from projections.verify_tables import verify_tables
 
 KEEP_ALIVE_SECONDS = 75
 """How long an idle connection stays open: longer than clients and proxies commonly wait, so that they, not we, close it."""

@@ -17,7 +17,7 @@ from domain.values import Role
 from projections.projector import project
 from projections.rebuild import Rebuild
 from projections.tables import SCHEMA
-from projections.verify import verify_log
+from projections.verify_log import verify_log
 from tests.conftest import TEMPLATE, by, fresh_database
 from tests.projections.model import Model
 from tests.projections.tables import project_all, rows, start_over

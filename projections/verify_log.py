@@ -1,19 +1,15 @@
-"""Proof that the log is as it was written, and that the read tables say what the log says."""
+"""Proof that the log is as it was written."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import psycopg
-from psycopg import Connection, IsolationLevel
+from psycopg import Connection
 
 from domain import digest
 from domain.event_codec import EventCodec, IndexedEvent, RecordedEvent, UndecodableEvent
-from projections import shadow
-from projections.projector import project
-from projections.rebuild import BATCH
-from projections.tables import SCHEMA, SHADOW
+from projections.tables import SCHEMA
 
 Progress = Callable[[int, int], None]
 """Told how many events are done, of how many."""
@@ -39,26 +35,10 @@ class LogHead:
         return digest.written(self.position, self.digest)
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A row that is not in both: what the table has, and what the log says it should have (None: no such row)."""
-
-    table: str
-    found: str | None
-    expected: str | None
-
-
 _ROWS = """
     SELECT notification_id, originator_id, originator_version, topic, recorded_at, state, digest,
            class_id, user_id, group_id, previous_group_id, actor, source
     FROM log.events ORDER BY notification_id
-"""
-
-_DIFFERENCES = """
-    SELECT found.whole, expected.whole
-    FROM (SELECT {key} AS key, {table}::text AS whole FROM {live}.{table}) AS found
-    FULL JOIN (SELECT {key} AS key, {table}::text AS whole FROM {shadow}.{table}) AS expected USING (key)
-    WHERE found.whole IS DISTINCT FROM expected.whole ORDER BY key LIMIT %(most)s
 """
 
 
@@ -85,11 +65,11 @@ def verify_log(connection: Connection[Any], on_progress: Progress = lambda *_: N
             if position % cursor.itersize == 0:
                 on_progress(position, total)
     on_progress(head.position, total)
-    _refuse_ahead(connection, head.position)
+    refuse_ahead(connection, head.position)
     return head
 
 
-def _refuse_ahead(connection: Connection[Any], head: int) -> None:
+def refuse_ahead(connection: Connection[Any], head: int) -> None:
     """Refuse a log that ends before what was projected from it."""
     row = connection.execute(f"SELECT position FROM {SCHEMA}.checkpoint").fetchone()
     if row and row[0] > head:
@@ -113,31 +93,3 @@ class _IndexChecker:
             group = self._group_of[index.class_id] = group or self._group_of.get(index.class_id)
         if found != (index.class_id, index.user_id, group, index.previous_group_id, index.actor, index.source):
             raise LogAltered(position, "an indexed column does not say what the event says")
-
-
-def verify_tables(conninfo: str, on_progress: Progress = lambda *_: None, most: int = 1000) -> Iterator[Difference]:
-    """Derive the read tables once more and yield every row that differs, at most so many a table.
-
-    One transaction sees the live tables at one moment, projects the log up to their checkpoint into shadow tables, compares, and rolls
-    back: nothing waits for it, and nothing stays. Raises `ShadowInUse` while a rebuild runs.
-    """
-    with psycopg.connect(conninfo, autocommit=True, application_name="rosterlog verify") as connection:
-        shadow.claim(connection)
-        connection.isolation_level = IsolationLevel.REPEATABLE_READ
-        with connection.transaction(force_rollback=True):
-            row = connection.execute(f"SELECT position FROM {SCHEMA}.checkpoint").fetchone()
-            upto = row[0] if row else 0
-            row = connection.execute("SELECT coalesce(max(notification_id), 0) FROM log.events").fetchone()
-            _refuse_ahead(connection, row[0] if row else 0)
-            shadow.create(connection)
-            while (step := project(connection, SHADOW, limit=BATCH, stop=upto)).events:
-                on_progress(step.position, upto)
-            for table in shadow.TABLES:
-                if table != "checkpoint":
-                    yield from _differences(connection, table, most)
-
-
-def _differences(connection: Connection[Any], table: str, most: int) -> Iterator[Difference]:
-    statement = _DIFFERENCES.format(key="id", table=table, live=SCHEMA, shadow=SHADOW)
-    for found, expected in connection.execute(statement, {"most": most}):
-        yield Difference(table, found, expected)
