@@ -86,12 +86,17 @@ class _Runner:
     def choose(cls) -> "_Runner":
         if os.geteuid() != 0:
             return cls(None)
-        try:
-            return cls(pwd.getpwnam(ACCOUNT))
-        except KeyError:
+        account = _account()
+        if account is None:
             command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", ACCOUNT]
-            _run(command, "PostgreSQL refuses to run as root, and the account for it could not be made", {})
-            return cls(pwd.getpwnam(ACCOUNT))
+            try:
+                _run(command, "PostgreSQL refuses to run as root, and the account for it could not be made", {})
+            except EmbeddedError:
+                # Another process may have made it at the same moment.
+                if _account() is None:
+                    raise
+            account = _account()
+        return cls(account)
 
     def run(self, command: list[str], failure: str) -> None:
         environment = {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
@@ -107,6 +112,13 @@ class _Runner:
     def can_enter(self, folder: Path) -> bool:
         """Tell whether every folder on the way lets the account through."""
         return self.account is None or all(step.stat().st_mode & 0o001 for step in (folder, *folder.parents))
+
+
+def _account() -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwnam(ACCOUNT)
+    except KeyError:
+        return None
 
 
 def _run(command: list[str], failure: str, environment: Mapping[str, str], user: int | None = None, group: int | None = None) -> None:
