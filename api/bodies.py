@@ -1,9 +1,8 @@
-"""What every request passes before its route: a request id, GET for HEAD, and a body that is JSON, of bearable size, or nothing."""
+"""What every request passes before its route: GET for HEAD, and a body that is JSON, of bearable size, or nothing."""
 
 import json
 from collections.abc import Awaitable, Callable
 from typing import NoReturn
-from uuid import uuid4
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -14,29 +13,6 @@ from api.problems import BODY_BYTES
 
 _METHODS_WITH_BODY = {"POST", "PUT", "PATCH"}
 _HINT = "send JSON with the header Content-Type: application/json (curl --json does both)"
-
-
-class RequestIds:
-    """Gives each request an id: it stands in the answer, in the events that the request records, and in the log."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        """Wrap an ASGI app."""
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        request_id = str(uuid4())
-        scope.setdefault("state", {})["request_id"] = request_id
-
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"].append((b"x-request-id", request_id.encode()))
-            await send(message)
-
-        await self._app(scope, receive, send_with_id)
 
 
 class HeadAsGet:

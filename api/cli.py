@@ -13,9 +13,9 @@ import uvicorn
 from alembic.util import CommandError
 from pydantic import ValidationError
 from rich.console import Console
-from rich.logging import RichHandler
 from sqlalchemy.exc import DBAPIError
 
+from api import logs
 from api.app import create_app
 from api.database import DatabaseUnusable, database, migrate, migrated_database
 from api.demo import demo_id
@@ -53,7 +53,7 @@ logger = logging.getLogger("rosterlog")
 
 def main() -> None:
     """Run the command line; what an operator can mend is one clear message and exit status 1."""
-    _log_to_stderr()
+    logs.configure()
     # As an exception, so that the embedded server is stopped on the way out; with the status of a work that was not finished.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
@@ -79,7 +79,7 @@ def serve() -> None:
         migrate(conninfo)
         logger.info("serving on http://%s:%s (API: /docs), database %s", settings.host, settings.port, masked(conninfo))
         uvicorn.run(
-            create_app(lambda: conninfo),
+            create_app(lambda: conninfo, settings),
             host=settings.host,
             port=settings.port,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
@@ -198,12 +198,3 @@ def demo() -> None:
 def openapi() -> None:
     """Print the OpenAPI document."""
     out.print_json(json.dumps(create_app(lambda: "").openapi()))
-
-
-def _log_to_stderr() -> None:
-    handler: logging.Handler = logging.StreamHandler()
-    if sys.stderr.isatty():
-        handler = RichHandler(console=err, show_path=False, omit_repeated_times=False)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", handlers=[handler])
-    for noisy in ("alembic", "psycopg", "psycopg.pool", "uvicorn.access"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)

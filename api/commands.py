@@ -41,7 +41,9 @@ def provenance(
     if not actor.isascii():
         raise InvalidValue("actor", "ascii", "Roster-Actor is ASCII")
     reason = None if roster_reason is None else _percent_decoded(roster_reason)
-    return Provenance(actor, source="api", request_id=request.state.request_id, reason=reason)
+    by = Provenance(actor, source="api", request_id=request.state.request_id, reason=reason)
+    request.state.actor = by.actor
+    return by
 
 
 def if_match(if_match: Annotated[str | None, Header(description='The version the command relies on, as `"7"`.')] = None) -> int | None:

@@ -224,5 +224,9 @@ def _allowed(request: Request) -> set[str]:
 
 
 async def _on_unexpected(request: Request, error: Exception) -> Response:
-    logger.error("request %s failed", getattr(request.state, "request_id", None), exc_info=error)
-    return respond(request, "internal-error", 500, "Something went wrong here. It is in the service's log under this request id.")
+    logger.error("request failed", exc_info=error)
+    # This answer goes out past the middleware that gives every other its id.
+    headers = {"X-Request-Id": str(getattr(request.state, "request_id", None))}
+    return respond(
+        request, "internal-error", 500, "Something went wrong here. It is in the service's log under this request id.", headers=headers
+    )

@@ -5,7 +5,7 @@ then sees all that was committed by the lock's previous holder. Nothing but anot
 (not ANALYZE, VACUUM or an index build).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -93,8 +93,12 @@ class _Head:
 class PostgresLog(ApplicationRecorder):
     """Records and reads events; every error of the database comes out as one of the library's persistence errors."""
 
-    def __init__(self, conninfo: str, *, pool_size: int = 8) -> None:
-        """Connect to the database at `conninfo` with at most `pool_size` connections, opened as needed."""
+    def __init__(self, conninfo: str, *, pool_size: int = 8, on_append: Callable[[int], None] = lambda _: None) -> None:
+        """Connect to the database at `conninfo` with at most `pool_size` connections, opened as needed.
+
+        `on_append` is told of each append, after its commit, how many events it recorded.
+        """
+        self._on_append = on_append
         self._pool: ConnectionPool[Connection[Any]] = ConnectionPool(
             conninfo, min_size=1, max_size=pool_size, timeout=5, open=True, configure=_configure, name="log"
         )
@@ -102,6 +106,10 @@ class PostgresLog(ApplicationRecorder):
     def close(self) -> None:
         """Give the connections back to the database."""
         self._pool.close()
+
+    def pool_stats(self) -> dict[str, int]:
+        """Return what the pool of connections says about itself."""
+        return self._pool.get_stats()
 
     def insert_events(self, stored_events: Sequence[StoredEvent], *, relied_on: Mapping[UUID, int] | None = None, **_: Any) -> list[int]:
         """Append events, all or none, and return their positions.
@@ -125,6 +133,7 @@ class PostgresLog(ApplicationRecorder):
             # What is committed stays so, whether or not the hint gets through.
             with suppress(psycopg.Error):
                 connection.execute(f"NOTIFY {RECORDED_CHANNEL}")
+        self._on_append(len(rows))
         return [row[0] for row in rows]
 
     def select_events(

@@ -10,15 +10,16 @@ import uvicorn
 
 from api.app import create_app
 from api.embedded import EmbeddedPostgres
+from api.settings import Settings
 from tests.api.client import Api
 from tests.conftest import TEMPLATE, fresh_database
 from tests.domain.threads import eventually
 
 
 @contextmanager
-def serving(database: str) -> Iterator[Api]:
+def serving(database: str, settings: Settings | None = None) -> Iterator[Api]:
     listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(lambda: database), log_config=None, access_log=False, lifespan="on"))
+    server = uvicorn.Server(uvicorn.Config(create_app(lambda: database, settings), log_config=None, access_log=False, lifespan="on"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
