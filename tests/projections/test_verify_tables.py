@@ -13,7 +13,8 @@ from projections import verify_tables as verifying
 from projections.rebuild import Rebuild
 from projections.shadow import ShadowInUse
 from projections.tables import SHADOW
-from projections.verify_tables import Difference, verify_tables
+from projections.comparison import Difference
+from projections.verify_tables import verify_tables
 from tests.conftest import by
 from tests.domain.threads import eventually
 from tests.projections.tables import CLASS, GROUP, USER, checkpoint, project_all, record_everything, rows
