@@ -28,6 +28,7 @@ from domain.errors import (
 )
 from domain.values import escaped
 from projections.shadow import ShadowInUse
+from projections.skips import NotFailing, NotSkipped
 
 BODY_BYTES = 256 * 1024
 """Most bytes of a request's body."""
@@ -79,6 +80,8 @@ STATUS: Mapping[type[DomainError], int] = {
     StoreUnavailable: 503,
     ReadTablesBehind: 503,
     ShadowInUse: 409,
+    NotFailing: 409,
+    NotSkipped: 409,
 }
 """Domain error to status. An `Unknown` or `Gone` thing that the path does not name is a conflict, 409."""
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from projections import skips
 from projections.queries import MEMBER_TOPICS, Parameters
 
 Order = Literal["asc", "desc"]
@@ -107,7 +108,7 @@ def statement(history: str, given: Parameters, order: Order, key: tuple[str, ...
         f"""
         SELECT head.position, entry.* FROM (SELECT coalesce(max(notification_id), 0) AS position FROM log.events) AS head
         LEFT JOIN LATERAL (
-            SELECT {_COLUMNS.replace("recorded_at", _WRITTEN)}, ended_role, part
+            SELECT {_COLUMNS.replace("recorded_at", _WRITTEN)}, ended_role, part, {skips.MARK} AS skipped
             FROM (SELECT *, {_PART} AS part FROM ({history}) AS entry) AS entry
             WHERE {" AND ".join(conditions) or "true"} ORDER BY notification_id {order}, part {order} LIMIT %(limit)s + 1
         ) AS entry ON true ORDER BY notification_id {order}, part {order}
@@ -118,7 +119,7 @@ def statement(history: str, given: Parameters, order: Order, key: tuple[str, ...
 
 def entry(row: tuple[Any, ...]) -> Entry:
     """Turn a row of the statement (without the head) into what the outside sees of it."""
-    position, version, recorded_at, topic, state, class_id, user_id, group_id, actor, source, ended_role, part = row
+    position, version, recorded_at, topic, state, class_id, user_id, group_id, actor, source, ended_role, part, skipped = row
     fields = msgspec.json.decode(state)
     before, after = ({"role": ended_role}, {}) if ended_role else _changes(topic, fields)
     event = {
@@ -137,6 +138,8 @@ def entry(row: tuple[Any, ...]) -> Entry:
         "before": before,
         "after": after,
     }
+    if skipped is not None:
+        event["skipped"] = skipped
     return Entry(event, (str(position), part))
 
 

@@ -15,7 +15,7 @@ from psycopg import Connection
 
 from domain.event_codec import EventCodec
 from projections import skips
-from projections.statements import COUNT_SKIPPED, FOLDS, MAKE_WAY_FOR_ENROLMENTS
+from projections.statements import CASCADE, COUNT_SKIPPED, FOLDS, MAKE_WAY_FOR_ENROLMENTS
 
 KNOWN_TOPICS = frozenset(EventCodec().topics)
 
@@ -62,7 +62,9 @@ class _Range:
     def without(cls, skipped: list[int], after: int, positions: dict[str, list[int]]) -> "_Range":
         upto = max(map(max, positions.values()))
         here = {position for position in skipped if after < position <= upto}
-        left = {topic: [position for position in found if position not in here] for topic, found in positions.items()} if here else positions
+        left = (
+            {topic: [position for position in found if position not in here] for topic, found in positions.items()} if here else positions
+        )
         return cls(after, upto, {topic: found for topic, found in left.items() if found}, sorted(here))
 
 
@@ -115,6 +117,11 @@ def project(connection: Connection[Any], schema: str, *, limit: int, stop: int |
         return Projected(step.upto, step.upto - after)
 
 
+def cascade(connection: Connection[Any], schema: str) -> None:
+    """End what ended with the things it belonged to, in tables that were projected without foreign keys."""
+    connection.execute(CASCADE.format(schema=schema), {"skipped": skips.positions(connection)})
+
+
 def project_up_to_failure(connection: Connection[Any], schema: str, *, limit: int, stop: int | None = None) -> EventFails | None:
     """Project the events of a step that failed, in smaller and smaller steps, and return the one that fails.
 
@@ -154,7 +161,7 @@ def _statements(step: _Range, *, any_skipped: bool) -> Iterator[tuple[str, list[
     for fold in FOLDS:
         positions = step.of(fold.topics)
         if positions:
-            yield from ((statement, positions) for statement in fold.statements)
+            yield fold.statement, positions
     if step.skipped:
         yield from ((statement, step.skipped) for statement in COUNT_SKIPPED)
     yield _ADVANCE, []

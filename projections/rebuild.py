@@ -16,7 +16,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 
 from projections import comparison, shadow, switch
 from projections import rebuild_record as record
-from projections.projector import EventFails, Projected, UnknownEvent, project, project_up_to_failure
+from projections.projector import EventFails, Projected, UnknownEvent, cascade, project, project_up_to_failure
 from projections.rebuild_record import IDLE, RebuildState, cancel, state
 from projections.runner import PROJECTED_CHANNEL
 from projections.tables import SCHEMA, SHADOW
@@ -125,6 +125,7 @@ class Rebuild:
             raise failing from failure
 
     def _complete(self, connection: Connection[Any]) -> None:
+        cascade(connection, SHADOW)
         try:
             shadow.complete(connection)
         except psycopg.errors.ForeignKeyViolation as dangling:

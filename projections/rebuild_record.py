@@ -60,8 +60,8 @@ _END = """
 # A rebuild whose process died still says that it runs; the lock, which died with it, says that it does not.
 _STATE = f"""
     SELECT id, CASE WHEN state = 'running' AND NOT EXISTS (
-                   SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = {shadow.REBUILD_LOCK} AND granted AND pg_locks.pid = rebuilds.pid
-                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                   SELECT FROM pg_locks AS held WHERE locktype = 'advisory' AND objid = {shadow.REBUILD_LOCK} AND granted
+                   AND held.pid = rebuilds.pid AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
                ) THEN 'failed' ELSE state END AS state,
            done, total, started_at, updated_at, error, differing, compare_seconds
     FROM projections.rebuilds ORDER BY started_at DESC LIMIT 1

@@ -15,6 +15,7 @@ from typing import Any
 
 import psycopg
 from psycopg import Connection
+from psycopg.conninfo import make_conninfo
 
 from domain.event_store import RECORDED_CHANNEL
 from projections.projector import EventFails, UnknownEvent, project, project_up_to_failure
@@ -62,7 +63,7 @@ class Runner:
 
     def __init__(self, conninfo: str, name: str) -> None:
         """Follow the log of the database at `conninfo`; `name` is what others see of the leader."""
-        self._conninfo = conninfo
+        self._conninfo = make_conninfo(conninfo, application_name=name, **_KEEPALIVES)
         self._name = name
         self._stopping = threading.Event()
         self._failures = 0
@@ -75,7 +76,7 @@ class Runner:
         """Follow the log until `stop` is called."""
         while not self._stopping.is_set():
             try:
-                with psycopg.connect(self._conninfo, autocommit=True, application_name=self._name, **_KEEPALIVES) as connection:
+                with psycopg.connect(self._conninfo, autocommit=True) as connection:
                     connection.execute(_SESSION)
                     self._stand_by(connection)
                     self._lead(connection)

@@ -1,7 +1,7 @@
 """Shadow tables: the read tables once more, in a schema of their own, made from the models.
 
 They are loaded without foreign keys and with the indexes only that the projector looks rows up by; the others are made afterwards, which
-costs a tenth. Tables, constraints and indexes have the names that the migrations give them: names are a schema's own, so they stay when
+costs far less. Tables, constraints and indexes have the names that the migrations give them: names are a schema's own, so they stay when
 the tables move.
 """
 
@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable, DropConstraint, ExecutableDDLElement
 
 from domain.errors import DomainError
-from projections.tables import SCHEMA, SHADOW, ClassMemberRow, Table
+from projections.tables import SCHEMA, SHADOW, Table
 
 REBUILD_LOCK = 7_316_004
 """Key of the advisory lock of whoever uses the shadow tables: one rebuild or verification at a time."""
@@ -24,8 +24,7 @@ _LOADING = """
     SET work_mem = '64MB'; SET maintenance_work_mem = '128MB'; SET client_connection_check_interval = '1s'; SET timezone = 'UTC'
 """
 
-# By which the ending of a group finds its classes.
-_NEEDED_INDEXES = {"classes_group_id_idx"}
+_MEMBERS = Table.metadata.tables[f"{SCHEMA}.class_members"]
 
 TABLES = [table.name for table in Table.metadata.sorted_tables]
 """Names of the read tables, each after those it refers to."""
@@ -50,10 +49,7 @@ def create(connection: Connection[Any]) -> None:
     drop(connection)
     for table in Table.metadata.sorted_tables:
         _run(connection, CreateTable(table, include_foreign_key_constraints=[]))
-        for index in table.indexes:
-            if index.name in _NEEDED_INDEXES:
-                _run(connection, CreateIndex(index))
-    _run(connection, DropConstraint(ClassMemberRow.__table__.primary_key))
+    _run(connection, DropConstraint(_MEMBERS.primary_key))
     connection.execute(f"INSERT INTO {SHADOW}.checkpoint (position) VALUES (0)")
 
 
@@ -63,10 +59,9 @@ def complete(connection: Connection[Any]) -> None:
     Raises `psycopg.errors.ForeignKeyViolation` where a row refers to something that there is not.
     """
     tables = Table.metadata.sorted_tables
-    _run(connection, AddConstraint(ClassMemberRow.__table__.primary_key, isolate_from_table=False))
+    _run(connection, AddConstraint(_MEMBERS.primary_key, isolate_from_table=False))
     for index in sorted((index for table in tables for index in table.indexes), key=lambda index: str(index.name)):
-        if index.name not in _NEEDED_INDEXES:
-            _run(connection, CreateIndex(index))
+        _run(connection, CreateIndex(index))
     for name in TABLES:
         connection.execute(f"ANALYZE {SHADOW}.{name}")
     for table in tables:

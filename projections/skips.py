@@ -21,6 +21,12 @@ SKIPPED_CHANNEL = "rosterlog_skipped"
 POSITIONS = "ARRAY(SELECT position FROM projections.skips WHERE taken_back_at IS NULL)"
 """SQL of the skipped positions, as an array."""
 
+MARK = """(
+    SELECT json_build_object('reason', reason, 'actor', actor, 'at', skipped_at)
+    FROM projections.skips WHERE position = notification_id AND taken_back_at IS NULL
+)"""
+"""SQL of what an event's history says where the event is skipped: reason, actor, at; null where it is not."""
+
 # A class created in such a group has no row either.
 _VOID = """
     WITH created AS (SELECT stream FROM projections.skips WHERE taken_back_at IS NULL AND version = 1)
@@ -88,6 +94,12 @@ def active(connection: Connection[Any]) -> list[Skip]:
     """Return the skips that are honoured, by position."""
     with connection.cursor(row_factory=class_row(Skip)) as cursor:
         return cursor.execute(_ACTIVE).fetchall()
+
+
+def positions(connection: Connection[Any]) -> list[int]:
+    """Return the skipped positions."""
+    row = connection.execute(f"SELECT {POSITIONS}").fetchone()
+    return row[0] if row else []
 
 
 def void(connection: Connection[Any]) -> list[Any]:

@@ -4,8 +4,8 @@ from typing import Any
 
 from psycopg import Connection
 
-from projections.tables import SCHEMA, SHADOW, Table
 from projections.shadow import TABLES
+from projections.tables import SCHEMA, SHADOW, Table
 
 _LIVE = ", ".join(f"{SCHEMA}.{name}" for name in TABLES)
 _OURS = {str(index.name) for table in Table.metadata.sorted_tables for index in table.indexes}
@@ -13,14 +13,17 @@ _OURS = {str(index.name) for table in Table.metadata.sorted_tables for index in 
 # What somebody else made on the live tables, which the switch would drop or fail at: views, foreign keys, triggers, policies and so on.
 # An index of a constraint depends on the constraint, not on the table, so it is not among these.
 _ATTACHED = f"""
+    WITH live AS (SELECT unnest(%(live)s::regclass[]) AS oid)
     SELECT DISTINCT pg_describe_object(classid, objid, 0) FROM pg_depend
-    WHERE refclassid = 'pg_class'::regclass AND refobjid = ANY(%(live)s::regclass[]) AND deptype IN ('n', 'a') AND CASE classid
-        WHEN 'pg_constraint'::regclass THEN NOT EXISTS (SELECT FROM pg_constraint WHERE oid = objid AND conrelid = ANY(%(live)s::regclass[]))
+    WHERE refclassid = 'pg_class'::regclass AND refobjid IN (SELECT oid FROM live) AND deptype IN ('n', 'a') AND CASE classid
+        WHEN 'pg_attrdef'::regclass THEN false
+        WHEN 'pg_constraint'::regclass
+            THEN NOT EXISTS (SELECT FROM pg_constraint WHERE oid = objid AND conrelid IN (SELECT live.oid FROM live))
+        WHEN 'pg_trigger'::regclass THEN NOT EXISTS (SELECT FROM pg_trigger WHERE oid = objid AND tgisinternal)
         WHEN 'pg_class'::regclass THEN NOT EXISTS (
             SELECT FROM pg_class WHERE oid = objid AND relnamespace = '{SCHEMA}'::regnamespace AND relname = ANY(%(ours)s)
         )
-        WHEN 'pg_trigger'::regclass THEN NOT EXISTS (SELECT FROM pg_trigger WHERE oid = objid AND tgisinternal)
-        ELSE classid <> 'pg_attrdef'::regclass
+        ELSE true
     END ORDER BY 1
 """
 

@@ -7,7 +7,7 @@ from psycopg import IsolationLevel
 
 from projections import comparison, shadow
 from projections.comparison import Difference
-from projections.projector import project
+from projections.projector import cascade, project
 from projections.shadow import BATCH
 from projections.tables import SCHEMA, SHADOW
 from projections.verify_log import Progress, refuse_ahead
@@ -30,4 +30,5 @@ def verify_tables(conninfo: str, on_progress: Progress = lambda *_: None, most: 
             shadow.create(connection)
             while (step := project(connection, SHADOW, limit=BATCH, stop=upto)).events:
                 on_progress(step.position, upto)
+            cascade(connection, SHADOW)
             yield from comparison.differences(connection, most)
