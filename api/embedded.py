@@ -169,8 +169,9 @@ class EmbeddedPostgres:
             self._check_version()
             if not self._is_running():
                 self._start_server()
-            self._use = (self._home / "in-use").open("ab")
-            fcntl.flock(self._use, fcntl.LOCK_SH)
+            if self._use is None:
+                self._use = (self._home / "in-use").open("ab")
+                fcntl.flock(self._use, fcntl.LOCK_SH)
         return self.conninfo("postgres")
 
     def conninfo(self, database: str) -> str:
