@@ -17,6 +17,8 @@ GIVE_UP_SECONDS = 60
 """How long a caller repeats a command: longer than any fault lasts, shorter than a test may take."""
 PAUSE_SECONDS = 0.05
 """Before a command is repeated."""
+SILENT_SECONDS = 0.5
+"""Without any answer: silence. Commands otherwise take some hundredths of it."""
 
 UNAVAILABLE = {"store-unavailable", "too-busy", "read-tables-behind"}
 
@@ -54,6 +56,16 @@ class Load:
         aim = self.ledger.acknowledged + commands
         eventually(lambda: self.ledger.lies or self.ledger.acknowledged >= aim)
         assert self.ledger.lies == []
+
+    def falls_silent(self) -> None:
+        """Wait until no command is acknowledged any more."""
+
+        def is_silent() -> bool:
+            before = self.ledger.acknowledged
+            self._stopping.wait(SILENT_SECONDS)
+            return self.ledger.acknowledged == before
+
+        eventually(is_silent)
 
     def meets(self, answer: str, times: int = 1) -> None:
         """Wait until callers got an answer so many times more."""

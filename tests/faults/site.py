@@ -48,15 +48,24 @@ class ServiceProcess:
         assert self._process is not None
         return self._process.wait(SECONDS)
 
-    def is_ready(self) -> bool:
-        assert self._process is None or self._process.poll() is None, "the service has ended"
-        try:
-            return httpx.get(f"{self.url}/readyz", timeout=30).status_code == 200
-        except httpx.TransportError:
-            return False
-
     def becomes_ready(self) -> None:
-        eventually(self.is_ready)
+        """Wait until it is ready, and show its last words where it never is."""
+        words = []
+
+        def is_ready() -> bool:
+            assert self._process is None or self._process.poll() is None, "the service has ended"
+            try:
+                answer = httpx.get(f"{self.url}/readyz", timeout=30)
+            except httpx.TransportError as none:
+                words.append(repr(none))
+                return False
+            words.append(answer.text)
+            return answer.status_code == 200
+
+        try:
+            eventually(is_ready)
+        except AssertionError as never:
+            raise AssertionError(f"{self.url} did not become ready: {words[-1:]}") from never
 
 
 class Site:
@@ -74,10 +83,14 @@ class Site:
 
 
 @contextmanager
-def site(database: str, *, account: str | None = None, services: int = 1) -> Iterator[Site]:
-    """Run services on `database` under load; in the end settle the ledger over `account`, a connection that no fault touches."""
+def site(account: str, *, database: str | None = None, data_dir: Path | None = None, services: int = 1) -> Iterator[Site]:
+    """Run services under load, and in the end settle the ledger over `account`, a connection that no fault is in the way of.
+
+    The services use the same connection, another one to the same `database`, or the embedded PostgreSQL in `data_dir`.
+    """
+    settings = {"DATA_DIR": str(data_dir)} if data_dir else {"DATABASE_URL": database or account}
     with ExitStack() as closing:
-        running = [ServiceProcess(DATABASE_URL=database) for _ in range(services)]
+        running = [ServiceProcess(**settings) for _ in range(services)]
         for service in running:
             closing.callback(service.kill)
             service.start()
@@ -90,7 +103,7 @@ def site(database: str, *, account: str | None = None, services: int = 1) -> Ite
             yield made
             made.heals()
         print(f"answers: {dict(load.ledger.answers)}")
-        settle(load.ledger, account or database)
+        settle(load.ledger, account)
         for service in running:
             assert service.stop() == 0
 
