@@ -64,7 +64,7 @@ def settle(ledger: Ledger, database: str) -> None:
     assert ledger.lies == []
     with psycopg.connect(database, autocommit=True) as connection:
         eventually(lambda: projection_status(connection).lag == 0)
-        events = dict(connection.execute(_EVENTS_BY_REASON).fetchall())
+        events: dict[str, list[int]] = dict(connection.execute(_EVENTS_BY_REASON).fetchall())
         users = {row[0] for row in connection.execute("SELECT id FROM roster.users")}
         members = {(row[0], row[1]): row[2] for row in connection.execute("SELECT class_id, user_id, role::text FROM roster.class_members")}
     wrong = [f"{command}: {events.get(command.reason, [])}" for command in ledger.commands if not _agree(command, events)]

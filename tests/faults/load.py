@@ -79,7 +79,7 @@ class Load:
             for _ in self._story(caller):
                 if self._stopping.is_set():
                     return
-        except Exception as wrong:  # noqa: BLE001  # whatever ends a caller must fail the test
+        except Exception as wrong:  # whatever ends a caller must fail the test
             self.ledger.lie(f"{caller.name} ended: {wrong!r}")
         finally:
             caller.close()

@@ -8,7 +8,9 @@ from tests.faults.site import site
 
 ROUNDS = 2
 
-_SESSIONS = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+_SESSIONS = (
+    "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+)
 
 
 def sessions(connection: Connection[Any]) -> list[int]:
