@@ -74,7 +74,7 @@ class LimitedFiles:
     def _limit(self, server_pid: int, soft: str) -> None:
         # As the server's own account: not even root may do this in every container. Processes that end meanwhile need no limit.
         owner = (self.home / "postgres").resolve().stat()
-        groups = [] if os.geteuid() == 0 else None
+        groups: list[int] | None = [] if os.geteuid() == 0 else None
         for pid in (server_pid, *_children(server_pid)):
             command = ["prlimit", f"--pid={pid}", f"--fsize={soft}"]
             subprocess.run(command, user=owner.st_uid, group=owner.st_gid, extra_groups=groups, check=False)

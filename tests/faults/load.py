@@ -15,7 +15,7 @@ from tests.faults.ledger import Command, Ledger
 WORKERS = 4
 GIVE_UP_SECONDS = 60
 """How long a caller repeats a command: longer than any fault lasts, shorter than a test may take."""
-PAUSE_SECONDS = 0.05
+PAUSE_SECONDS = 0.1
 """Before a command is repeated."""
 SILENT_SECONDS = 0.5
 """Without any answer: silence. Commands otherwise take some hundredths of it."""
