@@ -13,8 +13,8 @@ from typing import cast
 
 import httptools
 
-CONNECTIONS = 128
-"""Enough that the service, not the client, decides how many requests it works on at once."""
+CONNECTIONS = 64
+"""Of each client: enough that the service, not the client, decides how many requests it works on at once."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class Client:
         """Call the service on `port`, and note what it answers."""
         self._port = port
         self.answers = answers
+        self.closing = False
         self._idle: deque[_Connection] = deque()
         self._queue: deque[Request] = deque()
         self._open: list[_Connection] = []
@@ -71,7 +72,8 @@ class Client:
             self._idle.append(connection)
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, answered or not."""
+        self.closing = True
         for connection in self._open:
             connection.close()
 
@@ -121,17 +123,18 @@ class _Connection(asyncio.Protocol):
         self._loop.call_soon(self._client.freed, self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        if self._request is not None:
+        if self._request is not None and not self._client.closing:
             self._client.answers.errors[f"{self._request.kind}: connection lost"] += 1
 
 
-async def offer(client: Client, rates: dict[Callable[[float], Request], float], seconds: float) -> None:
-    """Offer each kind of request at its rate, in requests a second at even distances, for so many seconds."""
+async def offer(make: Callable[[float], Request], client: Client, per_s: float, seconds: float) -> None:
+    """Offer requests at a rate, at even distances, for so many seconds."""
     began = time.perf_counter()
-    due = dict.fromkeys(rates, began)
-    while (now := time.perf_counter()) < began + seconds:
-        for make, rate in rates.items():
-            while due[make] <= now:
-                client.send(make(due[make]))
-                due[make] += 1 / rate
-        await asyncio.sleep(min(due.values()) - time.perf_counter())
+    for number in range(int(per_s * seconds)):
+        due = began + number / per_s
+        while (ahead := due - time.perf_counter()) > 0:
+            await asyncio.sleep(ahead)
+        client.send(make(due))
+        if number % CONNECTIONS == 0:
+            # Late: let answers in before the rest of what is due.
+            await asyncio.sleep(0)

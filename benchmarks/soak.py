@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -41,26 +42,35 @@ def measure(seconds: float = SECONDS, scale: float = 1.0) -> dict[str, Any]:
         conninfo = database(postgres)
         traffic = _prepared(conninfo)
         with _serving(conninfo) as (port, pid):
-            answers, memory = uvloop.run(_soak(port, pid, traffic, seconds, scale))
-        agrees = not answers.errors and not answers.waiting and _tables_hold(conninfo, traffic)
+            soaked = uvloop.run(_soak(port, pid, traffic, seconds, scale))
+        known = not soaked.commands.errors and not soaked.commands.waiting
+        agrees = _tables_hold(conninfo, traffic) if known else None
         verified = subprocess.run([PROGRAM, "verify"], env=_environment(conninfo), capture_output=True, check=False).returncode == 0
-    reads = [one for kind, some in answers.latencies.items() if kind.startswith("read ") for one in some]
-    commands = [one for kind, some in answers.latencies.items() if not kind.startswith("read ") for one in some]
+    kinds = sorted({**soaked.commands.latencies, **soaked.reads.latencies}.items())
     return {
         "seconds": seconds,
-        "offered_commands_per_s": COMMANDS_PER_S * scale,
-        "offered_reads_per_s": READS_PER_S * scale,
-        "commands_per_s": round(len(commands) / seconds, 1),
-        "reads_per_s": round(len(reads) / seconds, 1),
-        **_percentiles("commands", commands),
-        **_percentiles("reads", reads),
-        "kinds": {kind: {"answers": len(some), **_percentiles("", some)} for kind, some in sorted(answers.latencies.items())},
-        "errors": dict(answers.errors),
-        "unanswered": answers.waiting,
-        **_flatness(memory),
+        **_figures("commands", COMMANDS_PER_S * scale, soaked.commands, soaked.seconds),
+        **_figures("reads", READS_PER_S * scale, soaked.reads, soaked.seconds),
+        "kinds": {kind: {"answers": len(some), **_percentiles(some)} for kind, some in kinds},
+        "errors": dict(soaked.commands.errors + soaked.reads.errors),
+        **_flatness(soaked.memory),
         "tables_hold_what_was_acknowledged": agrees,
         "tables_equal_rebuild": verified,
     }
+
+
+@dataclass
+class _Soaked:
+    """What came of it: the answers, the service's memory in MiB at each second, and how long it took until the last answer."""
+
+    commands: Answers = field(default_factory=Answers)
+    reads: Answers = field(default_factory=Answers)
+    memory: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def waiting(self) -> int:
+        return self.commands.waiting + self.reads.waiting
 
 
 def _prepared(conninfo: str) -> Traffic:
@@ -107,28 +117,42 @@ def _wait_until_ready(url: str, process: "subprocess.Popen[bytes]") -> None:
     raise RuntimeError("the service ended while it started")
 
 
-async def _soak(port: int, pid: int, traffic: Traffic, seconds: float, scale: float) -> tuple[Answers, list[float]]:
-    """Return the answers, and the service's memory in MiB at each second."""
-    client = Client(port, Answers())
-    await client.connect()
-    memory: list[float] = []
-    sampling = asyncio.create_task(_sample(pid, client.answers, memory))
-    await offer(client, {traffic.command: COMMANDS_PER_S * scale, traffic.read: READS_PER_S * scale}, seconds)
-    until = time.monotonic() + DRAIN_SECONDS
-    while client.answers.waiting and time.monotonic() < until:
-        await asyncio.sleep(0.1)
+async def _soak(port: int, pid: int, traffic: Traffic, seconds: float, scale: float) -> _Soaked:
+    soaked = _Soaked()
+    commands, reads = Client(port, soaked.commands), Client(port, soaked.reads)
+    await asyncio.gather(commands.connect(), reads.connect())
+    sampling = asyncio.create_task(_sample(pid, soaked))
+    began = time.perf_counter()
+    await asyncio.gather(
+        offer(traffic.command, commands, COMMANDS_PER_S * scale, seconds), offer(traffic.read, reads, READS_PER_S * scale, seconds)
+    )
+    while soaked.waiting and time.perf_counter() < began + seconds + DRAIN_SECONDS:
+        await asyncio.sleep(0.01)
+    soaked.seconds = time.perf_counter() - began
     sampling.cancel()
-    client.close()
-    return client.answers, memory
+    commands.close()
+    reads.close()
+    return soaked
 
 
-async def _sample(pid: int, answers: Answers, memory: list[float]) -> None:
+async def _sample(pid: int, soaked: _Soaked) -> None:
     while True:
         pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
-        memory.append(pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
-        if len(memory) % 10 == 0:
-            say(f"{len(memory)} s: {memory[-1]:.0f} MiB, {answers.waiting} waiting, errors {sum(answers.errors.values())}")
+        soaked.memory.append(pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
+        if len(soaked.memory) % 10 == 0:
+            waiting = f"{soaked.commands.waiting} commands and {soaked.reads.waiting} reads wait"
+            say(f"{len(soaked.memory)} s: {soaked.memory[-1]:.0f} MiB, {waiting}")
         await asyncio.sleep(1)
+
+
+def _figures(of: str, offered: float, answers: Answers, seconds: float) -> dict[str, float | None]:
+    latencies = [one for some in answers.latencies.values() for one in some]
+    return {
+        f"offered_{of}_per_s": offered,
+        f"{of}_per_s": round(len(latencies) / seconds, 1),
+        **{f"{of}_{name}": value for name, value in _percentiles(latencies).items()},
+        f"{of}_unanswered": answers.waiting,
+    }
 
 
 def _flatness(memory: list[float]) -> dict[str, float]:
@@ -145,11 +169,10 @@ def _flatness(memory: list[float]) -> dict[str, float]:
     }
 
 
-def _percentiles(of: str, latencies: list[float]) -> dict[str, float | None]:
+def _percentiles(latencies: list[float]) -> dict[str, float | None]:
     """Return median and 99th percentile in milliseconds, counted from when each request was due."""
-    prefix = f"{of}_" if of else ""
     ranked = sorted(latencies)
-    return {f"{prefix}p{share}_ms": round(1000 * ranked[len(ranked) * share // 100], 2) if ranked else None for share in (50, 99)}
+    return {f"p{share}_ms": round(1000 * ranked[len(ranked) * share // 100], 2) if ranked else None for share in (50, 99)}
 
 
 def _tables_hold(conninfo: str, traffic: Traffic) -> bool:

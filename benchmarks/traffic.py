@@ -21,7 +21,7 @@ class Traffic:
         self._idle = list(seats)
         self.roles: dict[Seat, str] = {}
         self.acknowledged = 0
-        self._past = len(classes) + len(users)
+        self._past = 1 + len(classes) + len(users)
         self._reads: tuple[tuple[float, str, Callable[[], str]], ...] = (
             (0.45, "roster", lambda: f"/v1/classes/{self._class()}/members"),
             (0.20, "class", lambda: f"/v1/classes/{self._class()}"),
