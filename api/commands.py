@@ -1,18 +1,18 @@
 """Answering commands: who gives it and why, the decision in a thread, and the answer once its change is visible."""
 
+import asyncio
 import re
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import unquote_to_bytes
 from uuid import UUID
 
-from anyio.to_thread import run_sync
 from fastapi import Depends, Header, Request
 from starlette.responses import JSONResponse, Response
 
 from api.reads import WAIT_SECONDS
 from api.service import Service
+from domain.commanding import BoundCommand
 from domain.decision import Outcome
 from domain.errors import Gone, InvalidValue, Unknown
 from domain.values import Provenance
@@ -78,9 +78,9 @@ class Commands:
         self.expected = expected
         self._respond_async = respond_async
 
-    async def give(self, command: Callable[..., Outcome], *args: object, **kwargs: object) -> Outcome:
+    async def give(self, command: BoundCommand[...], *args: object, **kwargs: object) -> Outcome:
         """Give a command to the roster. Raises what the command raises."""
-        return await run_sync(partial(command, *args, by=self.by, **kwargs))
+        return await asyncio.wrap_future(command.submit(*args, by=self.by, **kwargs))
 
     async def answer(self, outcome: Outcome, thing: Thing, ids: Mapping[str, UUID], *, location: str | None = None) -> Response:
         """Answer with the thing that the command was about; with a `location`, as created where it changed something."""

@@ -22,7 +22,6 @@ from domain.errors import (
     IdTaken,
     InvalidValue,
     StoreUnavailable,
-    TooBusy,
     Unknown,
     VersionStale,
 )
@@ -75,7 +74,6 @@ STATUS: Mapping[type[DomainError], int] = {
     EnrolledInOtherRole: 409,
     IdTaken: 409,
     VersionStale: 412,
-    TooBusy: 503,
     StoreUnavailable: 503,
     ReadTablesBehind: 503,
     ShadowInUse: 409,

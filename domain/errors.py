@@ -91,9 +91,5 @@ class VersionStale(AboutThing):
     """{id} is at version {version}, not at {expected}: read it again and decide anew."""
 
 
-class TooBusy(DomainError):
-    """Other commands kept changing what this one relied on; nothing was recorded. Try again."""
-
-
 class StoreUnavailable(DomainError):
     """The event store can't be reached right now. Whether the command was recorded is not known: read before repeating."""

@@ -4,14 +4,15 @@ from datetime import date
 from uuid import UUID
 
 from domain.classes import Class
-from domain.decision import DecidingApplication, Decision, command
+from domain.commanding import CommandedApplication, command
+from domain.decision import Decision
 from domain.errors import ClassDeleted, ClassUnknown, GroupUnknown, IdTaken, UserUnknown
 from domain.groups import Group
 from domain.users import User
 from domain.values import Provenance, Role, Settings
 
 
-class Roster(DecidingApplication):
+class Roster(CommandedApplication):
     """The application: one method per command. `by` says who gives the command and why; `expected` is the version it relies on."""
 
     @command
