@@ -13,6 +13,7 @@ from domain.decision import Decision, Outcome, Verdict
 from domain.event_codec import EventCodec
 from domain.event_store import PostgresLog
 from domain.events import RosterAggregate
+from domain.idempotency import Repeatable
 from domain.writer import Waiting, Writer
 
 Parameters = ParamSpec("Parameters")
@@ -23,10 +24,16 @@ Decide = Callable[Concatenate[Deciding, Decision, Parameters], RosterAggregate |
 class BoundCommand(Generic[Parameters]):
     """A command of one application, ready to be given."""
 
-    def __init__(self, application: "CommandedApplication", decide: Callable[..., RosterAggregate | Verdict]) -> None:
+    def __init__(
+        self,
+        application: "CommandedApplication",
+        decide: Callable[..., RosterAggregate | Verdict],
+        repeatable: Repeatable | None = None,
+    ) -> None:
         """Give the command that `decide` decides to `application`."""
         self._application = application
         self._decide = decide
+        self._repeatable = repeatable
 
     @property
     def __name__(self) -> str:
@@ -39,7 +46,11 @@ class BoundCommand(Generic[Parameters]):
     def submit(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Future[Outcome]:
         """Give the command and return its outcome, to come."""
         streams = {value for value in (*args, *kwargs.values()) if isinstance(value, UUID)}
-        return self._application.writer.submit(Waiting(partial(self._verdict, args, kwargs), streams))
+        return self._application.writer.submit(Waiting(partial(self._verdict, args, kwargs), streams, self._repeatable))
+
+    def once(self, repeatable: Repeatable | None) -> "BoundCommand[Parameters]":
+        """Return the command of a request that may come again, and then is to get the same outcome. Raises `KeyReused` when given."""
+        return BoundCommand(self._application, self._decide, repeatable)
 
     def _verdict(self, args: tuple[Any, ...], kwargs: dict[str, Any], decision: Decision) -> Verdict:
         decided = self._decide(self._application, decision, *args, **kwargs)

@@ -27,7 +27,7 @@ class Outcome:
     """What became of a command: the stream it was about, at which version, and the position to wait for.
 
     `position` is that of the command's own last event; of a command that `changed` nothing, the head when it decided. A command about
-    many things has a `result`: what became of each, as plain JSON.
+    many things has a `result`: what became of each, as plain JSON. `replayed` tells that an earlier request with the same key came to it.
     """
 
     id: UUID
@@ -35,6 +35,7 @@ class Outcome:
     position: int
     changed: bool
     result: dict[str, Any] | None = None
+    replayed: bool = False
 
 
 @dataclass(frozen=True)

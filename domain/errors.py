@@ -91,5 +91,9 @@ class VersionStale(AboutThing):
     """{id} is at version {version}, not at {expected}: read it again and decide anew."""
 
 
+class KeyReused(DomainError):
+    """The Idempotency-Key {key} was used for another request within the last 24 hours: take a new one."""
+
+
 class StoreUnavailable(DomainError):
     """The event store can't be reached right now. Whether the command was recorded is not known: read before repeating."""

@@ -8,7 +8,7 @@ recorded meanwhile shows under the append's lock; where it touches what was read
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from domain.decision import Decided, Decision, Outcome, Verdict
 from domain.errors import DomainError, StoreUnavailable
 from domain.event_codec import EventCodec
 from domain.event_store import NothingRecorded, PostgresLog
+from domain.idempotency import Kept, Key, Repeatable, keep
 from domain.known import KnownAggregates
 
 MOST_STREAMS = 2_000
@@ -30,26 +31,32 @@ class Waiting:
 
     decide: Callable[[Decision], Verdict]
     streams: set[UUID]
+    repeatable: Repeatable | None = None
     outcome: Future[Outcome] = field(default_factory=Future)
+
+    @property
+    def key(self) -> Key | None:
+        """The idempotency key that came with the command."""
+        return self.repeatable.key if self.repeatable else None
 
 
 @dataclass
 class _Answer:
-    """What a waiting command gets once the append is durable: a refusal, or a verdict and how many events up to its own last."""
+    """What a waiting command gets once the append is durable."""
 
     waiting: Waiting
-    refusal: DomainError | None = None
-    verdict: Verdict | None = None
-    events: int = 0
-    changed: bool = False
+    answer: Outcome | DomainError
 
-    def give(self, position: int) -> None:
-        """Answer; `position` is where the log ended before the append."""
-        if self.verdict is None:
-            self.waiting.outcome.set_exception(self.refusal)
+    def count_from(self, head: int) -> None:
+        """Make the position, counted from the head before the append, one of the log."""
+        if isinstance(self.answer, Outcome) and not self.answer.replayed:
+            self.answer = replace(self.answer, position=head + self.answer.position)
+
+    def give(self) -> None:
+        if isinstance(self.answer, Outcome):
+            self.waiting.outcome.set_result(self.answer)
         else:
-            found = self.verdict
-            self.waiting.outcome.set_result(Outcome(found.id, found.version, position + self.events, self.changed, found.result))
+            self.waiting.outcome.set_exception(self.answer)
 
 
 class Writer:
@@ -83,26 +90,24 @@ class Writer:
             self._give(batch)
 
     def _next(self) -> list[Waiting]:
-        """Take from the line what one append takes."""
+        """Take from the line what one append takes; who repeats a request waits until that is recorded."""
         batch: list[Waiting] = []
+        keys: set[Key | None] = set()
         room = MOST_STREAMS
         with self._lock:
-            while self._queue and (not batch or len(self._queue[0].streams) <= room):
+            while self._queue and (not batch or (len(self._queue[0].streams) <= room and self._queue[0].key not in keys)):
                 waiting = self._queue.popleft()
                 if waiting.outcome.set_running_or_notify_cancel():
                     batch.append(waiting)
                     room -= len(waiting.streams)
+                    keys |= {waiting.key} - {None}
             self._at_work = bool(batch)
         return batch
 
     def _give(self, batch: Sequence[Waiting]) -> None:
         """Record and answer; what one command's fault is, is not the others'."""
         try:
-            try:
-                answers, position = self._record(batch)
-            except NothingRecorded:
-                self._log.reconnect()
-                answers, position = self._record(batch)
+            answers = self._record_surely(batch)
         except OperationalError as lost:
             for waiting in batch:
                 waiting.outcome.set_exception(_unavailable(lost))
@@ -114,33 +119,58 @@ class Writer:
                     self._give([waiting])
         else:
             for answer in answers:
-                answer.give(position)
+                answer.give()
 
-    def _record(self, batch: Sequence[Waiting]) -> tuple[list[_Answer], int]:
-        """Return the answers, and the position before the append, once all that was decided is durable."""
+    def _record_surely(self, batch: Sequence[Waiting]) -> list[_Answer]:
+        """Record; once more, where a connection was lost before anything was recorded, such as to a database that was restarted."""
+        try:
+            return self._record(batch)
+        except NothingRecorded:
+            self._log.reconnect()
+            return self._record(batch)
+
+    def _record(self, batch: Sequence[Waiting]) -> list[_Answer]:
+        """Return the answers once all that was decided is durable."""
+        # Before the lock: where others recorded nothing that matters meanwhile, they wait for us no longer than it takes to write.
         decided, answers = self._decide(batch)
+        repeatable = [waiting.repeatable for waiting in batch if waiting.repeatable]
         with self._log.appending() as append:
-            if not self._known.catch_up(append, decided.read):
-                decided, answers = self._decide(batch)
-            before = append.position
+            kept = Kept(append, repeatable) if repeatable else None
+            if not self._known.catch_up(append, decided.read) or kept:
+                decided, answers = self._decide(batch, kept)
+            for answer in answers:
+                answer.count_from(append.position)
             if decided.events:
                 append.write(decided.events, decided.streams)
+            if repeatable:
+                keep(append, _new(answers))
         self._known.keep(decided.changed, append.position)
-        return answers, before
+        return answers
 
-    def _decide(self, batch: Sequence[Waiting]) -> tuple[Decided, list[_Answer]]:
+    def _decide(self, batch: Sequence[Waiting], kept: Kept | None = None) -> tuple[Decided, list[_Answer]]:
         decided = Decided()
         Decision(self._known, decided, self._codec.to_stored_event).prepare({stream for waiting in batch for stream in waiting.streams})
-        return decided, [self._answer(waiting, decided) for waiting in batch]
+        return decided, [_Answer(waiting, self._answer(waiting, decided, kept)) for waiting in batch]
 
-    def _answer(self, waiting: Waiting, decided: Decided) -> _Answer:
+    def _answer(self, waiting: Waiting, decided: Decided, kept: Kept | None) -> Outcome | DomainError:
         decision = Decision(self._known, decided, self._codec.to_stored_event)
         try:
+            if kept and waiting.repeatable and (outcome := kept.outcome(waiting.repeatable)):
+                return outcome
             verdict = waiting.decide(decision)
         except DomainError as refusal:
-            return _Answer(waiting, refusal=refusal)
+            return refusal
         decision.keep()
-        return _Answer(waiting, verdict=verdict, events=len(decided.events), changed=bool(decision.events))
+        return Outcome(verdict.id, verdict.version, len(decided.events), bool(decision.events), verdict.result)
+
+
+def _new(answers: Sequence[_Answer]) -> dict[Repeatable, Outcome]:
+    """Return what commands with a key came to for the first time; refusals are not kept."""
+    return {
+        one.waiting.repeatable: one.answer
+        for one in answers
+        if one.waiting.repeatable and isinstance(one.answer, Outcome) and not one.answer.replayed
+    }
 
 
 def _unavailable(lost: Exception) -> StoreUnavailable:
