@@ -21,15 +21,10 @@ RECORDED_CHANNEL = "rosterlog_recorded"
 _BEGIN = f"""
     BEGIN ISOLATION LEVEL READ COMMITTED;
     SELECT pg_advisory_xact_lock({APPEND_LOCK});
-    EXECUTE rosterlog_head
-"""
-
-PREPARE_HEAD = """
-    PREPARE rosterlog_head AS SELECT clock_timestamp(), last.notification_id, last.digest, last.recorded_at
+    SELECT clock_timestamp(), last.notification_id, last.digest, last.recorded_at
     FROM (SELECT) AS always
     LEFT JOIN (SELECT notification_id, digest, recorded_at FROM log.events ORDER BY notification_id DESC LIMIT 1) AS last ON true
 """
-"""What a session that appends prepares once: planning takes longer than looking."""
 
 # NOTIFY in a transaction of its own: it holds a lock of the whole server until its transaction has ended, the disk included.
 _COMMIT = f"COMMIT; NOTIFY {RECORDED_CHANNEL}"
@@ -88,8 +83,9 @@ class Append:
         self.connection.execute(_COMMIT)
 
     def give_up(self) -> None:
-        """End the append with nothing recorded."""
-        self.connection.execute("ROLLBACK")
+        """End the append where nothing was written."""
+        # Not by ROLLBACK, after which the driver prepares all its statements anew.
+        self.connection.execute("COMMIT")
 
     def since(self, position: int) -> list[RecordedEvent]:
         """Return all events after a position."""

@@ -9,6 +9,7 @@ from uuid import UUID
 from eventsourcing.application import Application
 from eventsourcing.persistence import ApplicationRecorder
 
+from domain.bulk import Items
 from domain.decision import Decision, Outcome, Verdict
 from domain.event_codec import EventCodec
 from domain.event_store import PostgresLog
@@ -46,6 +47,7 @@ class BoundCommand(Generic[Parameters]):
     def submit(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Future[Outcome]:
         """Give the command and return its outcome, to come."""
         streams = {value for value in (*args, *kwargs.values()) if isinstance(value, UUID)}
+        streams.update(*(value.streams for value in args if isinstance(value, Items)))
         return self._application.writer.submit(Waiting(partial(self._verdict, args, kwargs), streams, self._repeatable))
 
     def once(self, repeatable: Repeatable | None) -> "BoundCommand[Parameters]":

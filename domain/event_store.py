@@ -20,7 +20,7 @@ from eventsourcing.persistence import (
 from psycopg import Connection, IsolationLevel
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from domain.append import APPEND_LOCK, PREPARE_HEAD, RECORDED_CHANNEL, Append, check, stream_of
+from domain.append import APPEND_LOCK, RECORDED_CHANNEL, Append, check, stream_of
 from domain.event_codec import IndexedEvent, RecordedEvent
 
 __all__ = ["APPEND_LOCK", "RECORDED_CHANNEL", "NothingRecorded", "PostgresLog"]
@@ -184,4 +184,3 @@ def _configure(connection: Connection[Any]) -> None:
     connection.autocommit = True
     connection.isolation_level = IsolationLevel.READ_COMMITTED
     connection.execute(_SESSION)
-    connection.execute(PREPARE_HEAD)
