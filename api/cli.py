@@ -12,6 +12,7 @@ import psycopg
 import typer
 import uvicorn
 from alembic.util import CommandError
+from fastapi import FastAPI
 from pydantic import ValidationError
 from rich.console import Console
 from sqlalchemy.exc import DBAPIError
@@ -82,15 +83,14 @@ def serve() -> None:
     with database(settings, create=True) as conninfo:
         migrate(conninfo)
         logger.info("serving on http://%s:%s (API: /docs), database %s", settings.host, settings.port, masked(conninfo))
-        uvicorn.run(
-            create_app(lambda: conninfo, settings),
-            host=settings.host,
-            port=settings.port,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-        )
+        run_server(create_app(lambda: conninfo, settings), settings.host, settings.port)
+
+
+def run_server(app: FastAPI, host: str, port: int) -> None:
+    """Serve an app as `rosterlog serve` does, until a signal ends it."""
+    uvicorn.run(
+        app, host=host, port=port, timeout_keep_alive=KEEP_ALIVE_SECONDS, log_config=None, access_log=False, server_header=False
+    )  # fmt: skip
 
 
 @cli.command()
