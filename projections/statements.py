@@ -73,7 +73,9 @@ _CHANGE_CLASSES = f"""
 _WITHDRAW_MEMBERS = """
     DELETE FROM {schema}.class_members AS member
     USING (
-        SELECT DISTINCT class_id, user_id FROM unnest(%(positions)s::bigint[]) AS position JOIN log.events ON notification_id = position
+        SELECT DISTINCT class_id, user_id FROM log.events
+        WHERE notification_id > %(after)s AND notification_id <= %(upto)s AND notification_id <> ALL(%(skipped)s::bigint[])
+          AND topic = 'MemberWithdrawn'
     ) AS withdrawn
     WHERE member.class_id = withdrawn.class_id AND member.user_id = withdrawn.user_id
 """
@@ -158,8 +160,8 @@ FOLDS = (
 """In the order in which they must run."""
 
 # With a skipped withdrawal, an enrolment can meet the membership that was not ended.
-MAKE_WAY_FOR_ENROLMENTS = _WITHDRAW_MEMBERS
-"""To run first where any event is skipped, with the positions of the enrolments."""
+MAKE_WAY_FOR_ENROLMENTS = _WITHDRAW_MEMBERS.replace("'MemberWithdrawn'", "'MemberEnrolled'")
+"""To run first where any event is skipped."""
 
 # A skipped event counts in its stream all the same: versions are what commands are compared with (`If-Match`).
 COUNT_SKIPPED = tuple(

@@ -92,6 +92,9 @@ def lock_live(connection: Connection[Any]) -> None:
     Raises `psycopg.errors.LockNotAvailable` where others hold them for long. The wait is far shorter than PostgreSQL's deadlock detection,
     so it is always the switch that gives way, never a reader. The checkpoint comes first, as it does for the projector.
     """
+    # Nobody but maintenance minds this lock; waiting for it longer than the deadlock detection makes an autovacuum give way.
+    connection.execute("SET LOCAL lock_timeout = '3s'")
+    connection.execute(f"LOCK TABLE {_LIVE} IN SHARE UPDATE EXCLUSIVE MODE")
     connection.execute("SET LOCAL lock_timeout = '200ms'")
     connection.execute(f"LOCK TABLE {SCHEMA}.checkpoint, {_LIVE} IN ACCESS EXCLUSIVE MODE")
 
