@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from api import documented, problems
 from api.bodies import HeadAsGet, JsonBodies, RequestIds
-from api.routes import classes, groups, members, projections, service, users
+from api.routes import classes, events, groups, members, projections, service, users
 from api.service import Service
 
 _DESCRIPTION = """
@@ -32,7 +32,7 @@ def create_app(conninfo: Callable[[], str]) -> FastAPI:
             yield
 
     app = FastAPI(title="Rosterlog", version=version("rosterlog"), description=_DESCRIPTION, lifespan=lifespan, redoc_url=None)
-    for routes in (groups, users, classes, members, projections, service):
+    for routes in (groups, users, classes, members, events, projections, service):
         app.include_router(routes.router)
     problems.install(app)
     documented.complete(app)

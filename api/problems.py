@@ -63,10 +63,6 @@ class ReadTablesBehind(DomainError):
     """The read tables do not reflect position {position} yet. Try again."""
 
 
-class MomentAhead(InvalidValue):
-    """A moment that has not come yet."""
-
-
 STATUS: Mapping[type[DomainError], int] = {
     InvalidValue: 422,
     Unknown: 404,

@@ -333,6 +333,9 @@ class HistoryPage(Reading, _Paged):
     type: Annotated[str, AfterValidator(_known_topic)] | None = Field(None, examples=["RoleChanged"])
     actor: Annotated[str, AfterValidator(_storable)] | None = Field(None, max_length=values.ACTOR_LENGTH)
     source: Annotated[str, AfterValidator(_storable)] | None = Field(None, max_length=100)
+    class_id: UUID | None = Field(None, description="Entries with this `class_id`.")
+    user_id: UUID | None = Field(None, description="Entries with this `user_id`.")
+    group_id: UUID | None = Field(None, description="Entries with this `group_id`.")
     since: Moment | None = Field(None, description="Recorded at this time or later.")
     until: Moment | None = Field(None, description="Recorded before this time.")
     order: Literal["asc", "desc"] = "asc"

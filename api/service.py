@@ -14,6 +14,7 @@ from psycopg import AsyncConnection, Connection
 from psycopg_pool import AsyncConnectionPool
 from sqlalchemy.exc import OperationalError
 
+from api.histories import Histories
 from api.reads import Reads
 from domain.errors import StoreUnavailable
 from domain.event_store import PostgresLog
@@ -41,6 +42,7 @@ class Service:
             conninfo, min_size=1, max_size=16, timeout=5, open=False, configure=_configure, name="reads"
         )
         self.reads = Reads(self._pool, self.visibility)
+        self.histories = Histories(self.reads)
         self._runner = Runner(conninfo, process_name("serve"))
 
     @asynccontextmanager

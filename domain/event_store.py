@@ -23,7 +23,7 @@ from eventsourcing.persistence import (
 from psycopg import Connection, IsolationLevel
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from domain import digest
+from domain import digest, endings
 from domain.event_codec import IndexedEvent, RecordedEvent
 
 APPEND_LOCK = 7_316_001
@@ -121,6 +121,8 @@ class PostgresLog(ApplicationRecorder):
                 _check(streams, relied_on or {})
                 rows = list(_chained(events, head, streams))
                 connection.execute(_INSERT, [list(column) for column in zip(*rows, strict=True)])
+                if any(event.topic in endings.TOPICS for event in events):
+                    endings.index(connection, rows[0][0], rows[-1][0])
             # After the commit, in a transaction of its own: NOTIFY holds a lock of the whole server until its transaction has ended.
             # What is committed stays so, whether or not the hint gets through.
             with suppress(psycopg.Error):

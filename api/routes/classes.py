@@ -68,7 +68,7 @@ async def get_class(request: Request, class_id: UUID, reading: Annotated[Reading
     return await service.reads.thing(request, queries.CLASS_BY_ID, {"class_id": class_id}, reading)
 
 
-@router.get("/{class_id}/history", operation_id="getClassHistory", response_model=EventList, responses=documented.read(404))
+@router.get("/{class_id}/history", operation_id="getClassHistory", response_model=EventList, responses=documented.history(404))
 async def get_class_history(request: Request, class_id: UUID, page: Annotated[HistoryPage, Query()], service: Serving) -> Response:
     """Read what happened to a class and its roster, with actor and reason."""
-    return await service.reads.history(request, queries.CLASS_BY_ID, history.CLASS_HISTORY, {"class_id": class_id}, page)
+    return await service.histories.answer(request, history.CLASS, page, queries.CLASS_BY_ID, {"class_id": class_id})

@@ -8,8 +8,8 @@ from starlette.responses import Response
 
 from api import documented
 from api.commands import Command, Serving
-from api.schemas import ClassList, Group, GroupChange, GroupList, NewGroup, Page, PageAsOf, ReadingAsOf
-from projections import queries
+from api.schemas import ClassList, EventList, Group, GroupChange, GroupList, HistoryPage, NewGroup, Page, PageAsOf, ReadingAsOf
+from projections import history, queries
 
 router = APIRouter(prefix="/v1/groups", tags=["groups"])
 
@@ -51,3 +51,9 @@ async def get_group(request: Request, group_id: UUID, reading: Annotated[Reading
 async def list_group_classes(request: Request, group_id: UUID, page: Annotated[PageAsOf, Query()], service: Serving) -> Response:
     """List the classes of a group, by name, now or as of a moment of the past."""
     return await service.reads.listing(request, queries.GROUP_CLASSES, {"group_id": group_id}, page)
+
+
+@router.get("/{group_id}/history", operation_id="getGroupHistory", response_model=EventList, responses=documented.history(404))
+async def get_group_history(request: Request, group_id: UUID, page: Annotated[HistoryPage, Query()], service: Serving) -> Response:
+    """Read what happened to a group, its classes and their rosters, with actor and reason."""
+    return await service.histories.answer(request, history.GROUP, page, queries.GROUP_BY_ID, {"group_id": group_id})
