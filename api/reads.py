@@ -144,8 +144,17 @@ class Reads:
 def answer_page(request: Request, items: list[str], cursor: str | None, position: int, version: int | None) -> Response:
     """Answer with one page of items as JSON; `version` is that of the thing that they belong to, if any."""
     body = f'{{"items":[{",".join(items)}],"next_cursor":{json.dumps(cursor)}}}'
-    content = hashlib.blake2b(body.encode(), digest_size=8).hexdigest()
+    content = _digest(body)
     return _answer(request, body, position, f'"{content}"' if version is None else f'"{version}-{content}"')
+
+
+def answer_whole(request: Request, body: str, position: int) -> Response:
+    """Answer with JSON that is all there is to say."""
+    return _answer(request, body, position, f'"{_digest(body)}"')
+
+
+def _digest(body: str) -> str:
+    return hashlib.blake2b(body.encode(), digest_size=8).hexdigest()
 
 
 def _answer(request: Request, body: str, position: int, etag: str) -> Response:

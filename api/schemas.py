@@ -210,6 +210,61 @@ class Event(BaseModel):
     after: dict[str, Any]
 
 
+class RosterRow(BaseModel):
+    """A member of a class of a group; an empty class has one row without user, role and time."""
+
+    model_config = _example(class_id=MATH, class_name="Mathematics 7b", user_id=ANNA, role="student", enrolled_at=_TIME)
+    class_id: UUID
+    class_name: str
+    user_id: UUID | None
+    role: Role | None
+    enrolled_at: datetime | None
+
+
+class DiffMember(BaseModel):
+    """A membership that is there at one of the two moments only."""
+
+    class_id: UUID
+    user_id: UUID
+    role: Role
+
+
+class DiffRole(BaseModel):
+    """A membership whose role is another one; `from` and `to` are roles."""
+
+    class_id: UUID
+    user_id: UUID
+    from_: Role = Field(alias="from")
+    to: Role
+
+
+class DiffValue(BaseModel):
+    """A value at the two moments; null where the class, or the class in the group, is not there."""
+
+    from_: Any = Field(alias="from")
+    to: Any
+
+
+class DiffClass(BaseModel):
+    """A class with its fields that differ: `group_id`, `name`, `settings`, `archived`."""
+
+    class_id: UUID
+    changes: dict[str, DiffValue]
+
+
+class Diff(BaseModel):
+    """What differs between two moments. Applied to the state at the first, it gives the state at the second."""
+
+    model_config = _example(
+        enrolled=[{"class_id": MATH, "user_id": ANNA, "role": "student"}], withdrawn=[], role_changed=[],
+        classes=[{"class_id": MATH, "changes": {"name": {"from": "Mathematics 7b", "to": "Mathematics 7b (advanced)"}}}],
+    )  # fmt: skip
+    enrolled: list[DiffMember]
+    withdrawn: list[DiffMember]
+    role_changed: list[DiffRole]
+    classes: list[DiffClass]
+
+
 Item = TypeVar("Item")
 
 
@@ -240,6 +295,10 @@ class MembershipList(_List[Membership]):
 
 class EventList(_List[Event]):
     """A page of a history, by position."""
+
+
+class RosterList(_List[RosterRow]):
+    """All rosters of a group, by name of class, each teachers first; `next_cursor` is always null."""
 
 
 class Accepted(BaseModel):
@@ -339,6 +398,15 @@ class HistoryPage(Reading, _Paged):
     since: Moment | None = Field(None, description="Recorded at this time or later.")
     until: Moment | None = Field(None, description="Recorded before this time.")
     order: Literal["asc", "desc"] = "asc"
+
+
+class DiffQuery(Reading):
+    """Between which moments: each a time or a position, the second being now where none is given."""
+
+    from_: Moment | None = Field(None, alias="from", description="The first moment as a time, inclusive.")
+    from_position: Position | None = Field(None, description="The first moment as a position of the log.")
+    to: Moment | None = Field(None, description="The second moment as a time, inclusive.")
+    to_position: Position | None = Field(None, description="The second moment as a position of the log.")
 
 
 class Withdrawal(_Query):

@@ -43,6 +43,11 @@ _FILTERS = {
     "group_id": "{own}.group_id = %(group_id)s",
 }
 
+# In which order to read: by position itself where the class or user is given, or nothing is. Elsewhere by position + 0, which is the same
+# order, and indexed with each of the other columns: an index of positions alone does not fit it, so PostgreSQL can't decide to walk through
+# the log in the hope that the next match is near.
+_POSITION, _PLACE = "{own}.notification_id", "({own}.notification_id + 0)"
+
 SPAN = """
     SELECT head.position, {since} AS first, {until} AS last
     FROM (SELECT coalesce(max(notification_id), 0) AS position FROM log.events) AS head
@@ -97,33 +102,40 @@ class Question:
         parameters: Parameters = {**self.filters, "first": first, "last": last, "limit": limit}
         if key is not None:
             parameters |= {"key_0": int(key[0]), "key_1": key[1]}
-        runs = [self._run(f"{_EVENTS} {whose}", "event", self._events_after(key)) for whose in self.history.events]
+        runs = [self._run(f"{_EVENTS} {whose}", "event", self._place(whose), self._events_after(key)) for whose in self.history.events]
         if self.history.endings is not None:
-            runs.append(self._run(f"{_ENDINGS} {self.history.endings}", "ending", self._endings_after(key)))
+            runs.append(self._run(f"{_ENDINGS} {self.history.endings}", "ending", _POSITION, self._endings_after(key)))
         if len(runs) == 1:
             return runs[0], parameters
         merged = " UNION ALL ".join(f"({run})" for run in runs)
         return f"SELECT * FROM ({merged}) AS entry ORDER BY notification_id {self.order}, part {self.order} LIMIT %(limit)s", parameters
 
-    def _run(self, select: str, own: str, after: str) -> str:
-        conditions = [condition.format(own=own) for name, condition in _FILTERS.items() if name in self.filters]
-        conditions += [f"{own}.notification_id BETWEEN %(first)s AND %(last)s", after]
-        part = f", part {self.order}" if own == "ending" else ""
-        return f"{select} AND {' AND '.join(conditions)} ORDER BY {own}.notification_id {self.order}{part} LIMIT %(limit)s"
+    def _place(self, whose: str) -> str:
+        """Return what to order a run of events by."""
+        given = self.filters.keys() - {"since", "until"}
+        by_position = not given if whose == "true" else "group_id" not in whose or "previous_group_id" in whose
+        return _POSITION if by_position or given & {"class_id", "user_id"} else _PLACE
+
+    def _run(self, select: str, own: str, place: str, after: str) -> str:
+        conditions = [condition for name, condition in _FILTERS.items() if name in self.filters]
+        conditions += ["{place} BETWEEN %(first)s AND %(last)s", after]
+        order = f"{{place}} {self.order}" + (f", part {self.order}" if own == "ending" else "")
+        run = f"{select} AND {' AND '.join(conditions)} ORDER BY {order} LIMIT %(limit)s"
+        return run.replace("{place}", place).replace("{own}", own)
 
     def _events_after(self, key: tuple[str, ...] | None) -> str:
         """Return the condition for events after the key. An event comes before what it ended, whose part is not empty."""
         if key is None:
             return "true"
         if self.order == "asc":
-            return "event.notification_id > %(key_0)s"
-        return "event.notification_id <= %(key_0)s" if key[1] else "event.notification_id < %(key_0)s"
+            return "{place} > %(key_0)s"
+        return "{place} <= %(key_0)s" if key[1] else "{place} < %(key_0)s"
 
     def _endings_after(self, key: tuple[str, ...] | None) -> str:
         if key is None:
             return "true"
         sign = ">" if self.order == "asc" else "<"
-        return f"ending.notification_id {sign}= %(key_0)s AND (ending.notification_id {sign} %(key_0)s OR {_PART} {sign} %(key_1)s::text)"
+        return f"{{place}} {sign}= %(key_0)s AND ({{place}} {sign} %(key_0)s OR {_PART} {sign} %(key_1)s::text)"
 
 
 @dataclass(frozen=True)
