@@ -4,12 +4,12 @@ import json
 import logging
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import psycopg
 import typer
-import uvicorn
 from alembic.util import CommandError
 from pydantic import ValidationError
 from rich.console import Console
@@ -22,6 +22,7 @@ from api.demo import demo_id
 from api.demo import load as load_demo
 from api.embedded import EmbeddedError
 from api.progress import Progress
+from api.server import Server
 from api.service import connected, process_name
 from api.settings import Settings, masked
 from domain.errors import DomainError
@@ -34,8 +35,8 @@ from projections.status import projection_status
 from projections.verify_log import LogAltered, verify_log
 from projections.verify_tables import verify_tables
 
-KEEP_ALIVE_SECONDS = 75
-"""How long an idle connection stays open: longer than clients and proxies commonly wait, so that they, not we, close it."""
+STARTUP_FAILURE = 3
+"""Exit status where the server did not start, such as for a port that is taken; uvicorn's own."""
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -78,15 +79,11 @@ def serve() -> None:
     with database(settings, create=True) as conninfo:
         migrate(conninfo)
         logger.info("serving on http://%s:%s (API: /docs), database %s", settings.host, settings.port, masked(conninfo))
-        uvicorn.run(
-            create_app(lambda: conninfo),
-            host=settings.host,
-            port=settings.port,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-        )
+        server = Server(create_app(lambda: conninfo), settings.host, settings.port)
+        with suppress(KeyboardInterrupt):
+            server.run()
+        if not server.started:
+            raise typer.Exit(STARTUP_FAILURE)
 
 
 @cli.command()

@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from api.negotiation import CSV, NDJSON
+from api.negotiation import CSV, EVENT_STREAM, NDJSON
 from api.problems import MEDIA_TYPE, Problem
 from api.schemas import Accepted
 
@@ -40,6 +40,13 @@ def history(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Document a read of pages as JSON that is streamed whole in other media types."""
     answers = read(*statuses)
     answers[200] = {"headers": _HEADERS, "content": {CSV: _TEXT, NDJSON: _TEXT}}
+    return answers
+
+
+def feed() -> dict[int | str, dict[str, Any]]:
+    """Document the feed: pages as JSON, or server-sent events."""
+    answers = read()
+    answers[200] = {"headers": _HEADERS, "content": {EVENT_STREAM: _TEXT}}
     return answers
 
 

@@ -63,6 +63,10 @@ class ReadTablesBehind(DomainError):
     """The read tables do not reflect position {position} yet. Try again."""
 
 
+class TooManyStreams(DomainError):
+    """As many feeds are open in this process as it serves. Try again, or read pages."""
+
+
 STATUS: Mapping[type[DomainError], int] = {
     InvalidValue: 422,
     Unknown: 404,
@@ -74,6 +78,7 @@ STATUS: Mapping[type[DomainError], int] = {
     TooBusy: 503,
     StoreUnavailable: 503,
     ReadTablesBehind: 503,
+    TooManyStreams: 503,
     ShadowInUse: 409,
 }
 """Domain error to status. An `Unknown` or `Gone` thing that the path does not name is a conflict, 409."""

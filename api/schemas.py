@@ -301,6 +301,14 @@ class RosterList(_List[RosterRow]):
     """All rosters of a group, by name of class, each teachers first; `next_cursor` is always null."""
 
 
+class Feed(BaseModel):
+    """A page of the feed. `after` is what to ask next, even when nothing came; `head` is the last position of the log."""
+
+    items: list[Event]
+    after: int
+    head: int
+
+
 class Accepted(BaseModel):
     """Recorded, and not yet visible in the reads: they will be at this `position` (see `min_position`)."""
 
@@ -398,6 +406,13 @@ class HistoryPage(Reading, _Paged):
     since: Moment | None = Field(None, description="Recorded at this time or later.")
     until: Moment | None = Field(None, description="Recorded before this time.")
     order: Literal["asc", "desc"] = "asc"
+
+
+class FeedQuery(Reading):
+    """What comes after which position."""
+
+    after: Position = Field(0, description="The position of the last event that was seen; 0 for none.")
+    limit: int = Field(100, ge=1, le=1000, description="Most events of a page; a stream of server-sent events has no pages.")
 
 
 class DiffQuery(Reading):

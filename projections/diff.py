@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 from projections import past
 
 FIELDS = ("group_id", "name", "settings", "archived")
 """The fields of a class that are compared."""
 
-_STATE = "SELECT id, group_id, name, settings, deleted_at IS NOT NULL AS archived FROM ({classes}) AS class"
+# Settings as text: in Python, 1 equals true and 1.0.
+_STATE = "SELECT id, group_id, name, settings::text, deleted_at IS NOT NULL AS archived FROM ({classes}) AS class"
 
 CLASS = _STATE.format(classes=past.LIVING_CLASS.format(class_id="%(class_id)s"))
 """The SELECT of the class `class_id` at position `at`, no row where there is none."""
@@ -52,7 +55,10 @@ class Classes:
 
 def fields(rows: Iterable[tuple[Any, ...]]) -> dict[UUID, dict[str, Any]]:
     """Return the fields of the classes in these rows, by id."""
-    return {row[0]: dict(zip(FIELDS, row[1:], strict=True)) for row in rows}
+    return {
+        id_: {"group_id": group_id, "name": name, "settings": msgspec.Raw(settings.encode()), "archived": archived}
+        for id_, group_id, name, settings, archived in rows
+    }
 
 
 def difference(before: Classes, after: Classes, members: Iterable[tuple[UUID, UUID, str | None, str | None]]) -> dict[str, Any]:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-import uvicorn
 
 from api.app import create_app
 from api.embedded import EmbeddedPostgres
+from api.server import Server
 from tests.api.client import Api
 from tests.conftest import TEMPLATE, fresh_database
 from tests.domain.threads import eventually
@@ -18,7 +18,7 @@ from tests.domain.threads import eventually
 @contextmanager
 def serving(database: str) -> Iterator[Api]:
     listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(lambda: database), log_config=None, access_log=False, lifespan="on"))
+    server = Server(create_app(lambda: database))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
