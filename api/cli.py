@@ -32,7 +32,7 @@ from migrations import commands as migrations
 from projections.rebuild import Rebuild
 from projections.runner import Runner
 from projections.status import projection_status
-from projections.verify_log import LogAltered, verify_log
+from projections.verify_log import LogAltered, LogHead, verify_log
 from projections.verify_tables import verify_tables
 
 STARTUP_FAILURE = 3
@@ -129,16 +129,31 @@ def rebuild() -> None:
 def verify(
     log: Annotated[bool, typer.Option("--log", help="Only the log: its hash chain, from the first event on.")] = False,  # noqa: FBT002
     tables: Annotated[bool, typer.Option("--tables", help="Only the read tables: against the log.")] = False,  # noqa: FBT002
+    against: Annotated[
+        str | None, typer.Option(help="A head that was kept, as position:hex; prove that the log goes on from there. Implies --log.")
+    ] = None,
 ) -> None:
     """Prove that the log is as it was written, and that the read tables say what it says. Exit status 1 where not."""
+    kept = _head(against)
+    log = log or kept is not None
     both = log == tables
     with migrated_database(Settings()) as conninfo:
         if log or both:
             with connected(conninfo) as connection, Progress("log", err) as progress:
-                head = verify_log(connection, progress.show)
-            out.print(f"the log is as it was written; its head: {head}")
+                head = verify_log(connection, progress.show, kept)
+            continues = f" and continues {kept.position}" if kept else ""
+            out.print(f"the log is as it was written{continues}; its head: {head}")
         if (tables or both) and _print_differences(conninfo):
             raise typer.Exit(1)
+
+
+def _head(written: str | None) -> LogHead | None:
+    try:
+        return None if written is None else LogHead.read(written)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{written} is no head of a log: it is printed as position:hex, with 64 digits", param_hint="--against"
+        ) from None
 
 
 def _print_differences(conninfo: str) -> bool:
