@@ -73,14 +73,13 @@ class Feed:
         self._open += 1
         try:
             while not self._closing.is_set():
-                if not await self._comes_after(after):
+                if await self._comes_after(after):
+                    async with self._reads.streaming:
+                        entries = await self._read(after, after + PAGE, PAGE)
+                    after = max([after, *(int(entry.event["position"]) for entry in entries)])
+                    yield b"".join(map(_as_event, entries))
+                elif not self._closing.is_set():
                     yield b":\n\n"
-                    continue
-                async with self._reads.streaming:
-                    entries = await self._read(after, after + PAGE, PAGE)
-                for entry in entries:
-                    after = int(entry.event["position"])
-                yield b"".join(b"id: %d\ndata: %b\n\n" % (entry.event["position"], msgspec.json.encode(entry.event)) for entry in entries)
         finally:
             self._open -= 1
 
@@ -96,6 +95,10 @@ class Feed:
 
     async def _read(self, after: int, last: int, limit: int) -> list[Entry]:
         return [history.entry(row) for row in await self._reads.rows(*_EVERYTHING.page(after + 1, last, limit, None))]
+
+
+def _as_event(entry: Entry) -> bytes:
+    return b"id: %d\ndata: %b\n\n" % (entry.event["position"], msgspec.json.encode(entry.event))
 
 
 def _position(written: str) -> int:
