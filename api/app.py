@@ -11,7 +11,7 @@ from api.bodies import HeadAsGet, JsonBodies
 from api.logs import access_logger
 from api.metrics import Metrics
 from api.requests import Requests
-from api.routes import bulk, classes, groups, members, metrics, projections, service, users
+from api.routes import bulk, classes, events, groups, members, metrics, projections, service, users
 from api.service import Service
 from api.settings import Settings
 
@@ -38,7 +38,7 @@ def create_app(conninfo: Callable[[], str], settings: Settings | None = None) ->
             yield
 
     app = FastAPI(title="Rosterlog", version=version("rosterlog"), description=_DESCRIPTION, lifespan=lifespan, redoc_url=None)
-    for routes in (bulk, groups, users, classes, members, projections, service, metrics):
+    for routes in (bulk, groups, users, classes, members, events, projections, service, metrics):
         app.include_router(routes.router)
     problems.install(app)
     documented.complete(app)

@@ -5,14 +5,13 @@ import json
 import logging
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import psycopg
 import typer
-import uvicorn
 from alembic.util import CommandError
-from fastapi import FastAPI
 from pydantic import ValidationError
 from rich.console import Console
 from sqlalchemy.exc import DBAPIError
@@ -24,6 +23,7 @@ from api.demo import demo_id
 from api.demo import load as load_demo
 from api.embedded import EmbeddedError
 from api.progress import Progress
+from api.server import Server
 from api.service import connected, process_name
 from api.settings import Settings, masked
 from domain.errors import DomainError
@@ -36,11 +36,11 @@ from projections.rebuild import Rebuild
 from projections.runner import Runner
 from projections.status import projection_status
 from projections.switch import SwitchImpossible
-from projections.verify_log import LogAltered, verify_log
+from projections.verify_log import LogAltered, LogHead, verify_log
 from projections.verify_tables import verify_tables
 
-KEEP_ALIVE_SECONDS = 75
-"""How long an idle connection stays open: longer than clients and proxies commonly wait, so that they, not we, close it."""
+STARTUP_FAILURE = 3
+"""Exit status where the server did not start, such as for a port that is taken; uvicorn's own."""
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -83,14 +83,11 @@ def serve() -> None:
     with database(settings, create=True) as conninfo:
         migrate(conninfo)
         logger.info("serving on http://%s:%s (API: /docs), database %s", settings.host, settings.port, masked(conninfo))
-        run_server(create_app(lambda: conninfo, settings), settings.host, settings.port)
-
-
-def run_server(app: FastAPI, host: str, port: int) -> None:
-    """Serve an app as `rosterlog serve` does, until a signal ends it."""
-    uvicorn.run(
-        app, host=host, port=port, timeout_keep_alive=KEEP_ALIVE_SECONDS, log_config=None, access_log=False, server_header=False
-    )  # fmt: skip
+        server = Server(create_app(lambda: conninfo, settings), settings.host, settings.port)
+        with suppress(KeyboardInterrupt):
+            server.run()
+        if not server.started:
+            raise typer.Exit(STARTUP_FAILURE)
 
 
 @cli.command()
@@ -157,16 +154,31 @@ def rebuild() -> None:
 def verify(
     log: Annotated[bool, typer.Option("--log", help="Only the log: its hash chain, from the first event on.")] = False,  # noqa: FBT002
     tables: Annotated[bool, typer.Option("--tables", help="Only the read tables: against the log.")] = False,  # noqa: FBT002
+    against: Annotated[
+        str | None, typer.Option(help="A head that was kept, as position:hex; prove that the log goes on from there. Implies --log.")
+    ] = None,
 ) -> None:
     """Prove that the log is as it was written, and that the read tables say what it says. Exit status 1 where not."""
+    kept = _head(against)
+    log = log or kept is not None
     both = log == tables
     with migrated_database(Settings()) as conninfo:
         if log or both:
             with connected(conninfo) as connection, Progress("log", err) as progress:
-                head = verify_log(connection, progress.show)
-            out.print(f"the log is as it was written; its head: {head}")
+                head = verify_log(connection, progress.show, kept)
+            continues = f" and continues {kept.position}" if kept else ""
+            out.print(f"the log is as it was written{continues}; its head: {head}")
         if (tables or both) and _print_differences(conninfo):
             raise typer.Exit(1)
+
+
+def _head(written: str | None) -> LogHead | None:
+    try:
+        return None if written is None else LogHead.read(written)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{written} is no head of a log: it is printed as position:hex, with 64 digits", param_hint="--against"
+        ) from None
 
 
 def _print_differences(conninfo: str) -> bool:

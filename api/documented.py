@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from api.negotiation import CSV, EVENT_STREAM, NDJSON
 from api.problems import MEDIA_TYPE, Problem
 from api.schemas import Accepted
 
@@ -11,6 +12,7 @@ _HEADERS = {
     "ETag": {"description": "The version of what the answer shows.", "schema": {"type": "string"}},
     "Roster-Position": {"description": "The position of the log that the answer reflects.", "schema": {"type": "integer"}},
 }
+_TEXT = {"schema": {"type": "string"}}
 _SAYS = {
     404: "The path's thing never existed.",
     409: "The command contradicts the roster as it is.",
@@ -32,6 +34,20 @@ def read(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Document a read: its headers, 304, and its refusals besides 422 and 503."""
     unchanged = {"description": "Unchanged since the given `If-None-Match`.", "headers": _HEADERS}
     return {200: {"headers": _HEADERS}, 304: unchanged, **problems(*statuses, 422, 503)}
+
+
+def history(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Document a read of pages as JSON that is streamed whole in other media types."""
+    answers = read(*statuses)
+    answers[200] = {"headers": _HEADERS, "content": {CSV: _TEXT, NDJSON: _TEXT}}
+    return answers
+
+
+def feed() -> dict[int | str, dict[str, Any]]:
+    """Document the feed: pages as JSON, or server-sent events."""
+    answers = read()
+    answers[200] = {"headers": _HEADERS, "content": {EVENT_STREAM: _TEXT}}
+    return answers
 
 
 def command(*statuses: int, success: tuple[int, ...] = (200,)) -> dict[int | str, dict[str, Any]]:

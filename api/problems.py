@@ -69,8 +69,8 @@ class ReadTablesBehind(DomainError):
     """The read tables do not reflect position {position} yet. Try again."""
 
 
-class MomentAhead(InvalidValue):
-    """A moment that has not come yet."""
+class TooManyStreams(DomainError):
+    """As many feeds are open in this process as it serves. Try again, or read pages."""
 
 
 STATUS: Mapping[type[DomainError], int] = {
@@ -87,6 +87,7 @@ STATUS: Mapping[type[DomainError], int] = {
     VersionStale: 412,
     StoreUnavailable: 503,
     ReadTablesBehind: 503,
+    TooManyStreams: 503,
     ShadowInUse: 409,
     NotFailing: 409,
     NotSkipped: 409,

@@ -1,5 +1,6 @@
 """Answering reads: one statement, its rows as JSON made in the database, and the headers every read has."""
 
+import asyncio
 import hashlib
 import json
 import re
@@ -15,26 +16,28 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from starlette.responses import Response
 
 from api import cursors
-from api.problems import MomentAhead, ReadTablesBehind
-from api.schemas import HistoryPage, Page, PageAsOf, Reading, ReadingAsOf
+from api.moments import Moment
+from api.problems import ReadTablesBehind
+from api.schemas import Page, PageAsOf, Reading, ReadingAsOf
 from domain.errors import (
     ClassDeleted,
     ClassUnknown,
     GroupDeleted,
     GroupUnknown,
-    InvalidValue,
     MemberUnknown,
     StoreUnavailable,
     UserRemoved,
     UserUnknown,
 )
-from domain.event_store import APPEND_LOCK
-from projections import history, queries
+from projections import queries
 from projections.queries import Listing, Parameters, Thing
 from projections.visibility import Visibility
 
 WAIT_SECONDS = 5.0
 """How long a read waits for `min_position`, and a command for its own change to be visible."""
+
+STREAMING = 4
+"""How many streams may read at the same moment: the other connections are for those who wait for one answer."""
 
 _UNKNOWN = {"group": GroupUnknown, "user": UserUnknown, "class": ClassUnknown}
 _GONE = {"group": GroupDeleted, "user": UserRemoved, "class": ClassDeleted}
@@ -48,6 +51,7 @@ class Reads:
         """Read over connections of `pool`, and wait with `visibility`."""
         self._pool = pool
         self._visibility = visibility
+        self.streaming = asyncio.Semaphore(STREAMING)
 
     async def thing(self, request: Request, thing: Thing, ids: Mapping[str, UUID], reading: Reading) -> Response:
         """Answer with one thing. Raises that it is unknown or gone."""
@@ -57,9 +61,9 @@ class Reads:
 
     async def found(self, thing: Thing, ids: Mapping[str, UUID], at: int | None = None) -> tuple[int, int, str]:
         """Return position, version and JSON of one thing. Raises that it is unknown or gone."""
-        position, version, item = (await self._rows(thing.statement(at=at), {**ids, "at": at}))[0]
+        position, version, item = (await self.rows(thing.statement(at=at), {**ids, "at": at}))[0]
         if item is None:
-            await self._raise_missing(thing, ids, position, at)
+            await self.raise_missing(thing, ids, position, at)
         return position, version, item
 
     async def listing(
@@ -75,31 +79,14 @@ class Reads:
             condition, key = listing.order.after(cursors.read(page.cursor, scope, listing.order.types))
             where.append(condition)
             parameters |= key
-        rows = await self._rows(listing.statement(at=at, where=tuple(where)), parameters)
+        rows = await self.rows(listing.statement(at=at, where=tuple(where)), parameters)
         position, version = rows[0][:2]
         if listing.parent is not None and version is None:
-            await self._raise_missing(listing.parent, ids, position, at)
+            await self.raise_missing(listing.parent, ids, position, at)
         items = [row[2] for row in rows if row[2] is not None]
         more = len(items) > page.limit
         cursor = cursors.write(scope, tuple(map(_written, rows[page.limit - 1][3:]))) if more else None
-        return _answer_page(request, items[: page.limit], cursor, position, version)
-
-    async def history(self, request: Request, thing: Thing, events: str, ids: Mapping[str, UUID], page: HistoryPage) -> Response:
-        """Answer with one page of a thing's history, which outlives the thing. Raises that it is unknown."""
-        await self.wait_for(page.min_position)
-        given = page.model_dump(include={"type", "actor", "source", "since", "until"}, exclude_none=True)
-        scope = cursors.scope(f"{thing.kind}-history", **ids, **given, order=page.order)
-        key = cursors.read(page.cursor, scope, history.KEY_TYPES) if page.cursor is not None else None
-        statement, parameters = history.statement(events, given, page.order, key)
-        rows = await self._rows(statement, {**ids, **given, **parameters, "limit": page.limit})
-        head = rows[0][0]
-        entries = [history.entry(row[1:]) for row in rows if row[1] is not None]
-        if not entries:
-            await self._raise_unknown(thing, ids, head)
-        more = len(entries) > page.limit
-        cursor = cursors.write(scope, entries[page.limit - 1].key) if more else None
-        items = [json.dumps(entry.event, default=_written, separators=(",", ":")) for entry in entries[: page.limit]]
-        return _answer_page(request, items, cursor, head, None)
+        return answer_page(request, items[: page.limit], cursor, position, version)
 
     async def wait_for(self, position: int | None) -> None:
         """Wait until the read tables reflect a position. Raises `ReadTablesBehind`."""
@@ -115,58 +102,59 @@ class Reads:
         except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError, PoolTimeout) as lost:
             raise StoreUnavailable from lost
 
-    async def _rows(self, statement: str, parameters: Parameters) -> list[tuple[Any, ...]]:
+    async def rows(self, statement: str, parameters: Parameters, *, prepare: bool | None = None) -> list[tuple[Any, ...]]:
+        """Return the rows of one statement. Raises `StoreUnavailable`."""
         async with self.connection() as connection:
-            return await (await connection.execute(statement, parameters)).fetchall()
+            return await (await connection.execute(statement, parameters, prepare=prepare)).fetchall()
 
     async def _moment(self, reading: Reading) -> int | None:
         """Return the position to read the log at, None for the read tables as they are."""
         await self.wait_for(reading.min_position)
         if not isinstance(reading, ReadingAsOf):
             return None
-        if reading.as_of is not None and reading.at_position is not None:
-            raise InvalidValue("parameter:as_of", "one-moment", "as_of and at_position can't be given both")
-        if reading.as_of is None and reading.at_position is None:
-            return None
-        async with self.connection() as connection, connection.transaction():
-            if reading.as_of is not None:
-                # An append under way may have a time before this moment: it must be in, so that the answer is the same for ever.
-                await connection.execute(queries.WAIT_FOR_APPENDS, {"lock": APPEND_LOCK})
-            head, now = await (await connection.execute(queries.HEAD)).fetchone() or (0, None)
-            if reading.at_position is not None:
-                if reading.at_position > head:
-                    raise MomentAhead(
-                        "parameter:at_position", "head", f"position {reading.at_position} is past the head of the log, {head}"
-                    )
-                return reading.at_position
-            if now is None or (reading.as_of is not None and reading.as_of >= now):
-                raise MomentAhead("parameter:as_of", "past", "as_of lies in the future")
-            row = await (await connection.execute(queries.RECORDED_BY, {"moment": reading.as_of})).fetchone()
-        return int(row[0]) if row else 0
+        moment = Moment(reading.as_of, reading.at_position)
+        return await self.position(moment) if moment.given else None
 
-    async def _raise_missing(self, thing: Thing, ids: Mapping[str, UUID], position: int, at: int | None) -> None:
+    async def position(self, moment: Moment) -> int:
+        """Return the position of the log that a moment means. Raises `MomentAhead`."""
+        async with self.connection() as connection:
+            return await moment.resolve(connection)
+
+    async def raise_missing(self, thing: Thing, ids: Mapping[str, UUID], position: int, at: int | None) -> None:
+        """Raise that a thing was unknown or gone at a position."""
         if thing.kind == "member":
             await self.found(queries.CLASS_BY_ID, ids, at)
             if await self._was_created("user", ids["user_id"], position):
                 await self.found(queries.USER_BY_ID, ids, at)
             raise MemberUnknown(ids["user_id"], class_id=ids["class_id"])
-        await self._raise_unknown(thing, ids, position)
+        await self.raise_unknown(thing, ids, position)
         raise _GONE[thing.kind](ids[f"{thing.kind}_id"])
 
-    async def _raise_unknown(self, thing: Thing, ids: Mapping[str, UUID], position: int) -> None:
+    async def raise_unknown(self, thing: Thing, ids: Mapping[str, UUID], position: int) -> None:
+        """Raise that a thing is unknown, unless it was created by a position."""
         stream = ids[f"{thing.kind}_id"]
         if not await self._was_created(thing.kind, stream, position):
             raise _UNKNOWN[thing.kind](stream)
 
     async def _was_created(self, kind: str, stream: UUID, position: int) -> bool:
-        rows = await self._rows(queries.FIRST_TOPIC, {"stream": stream, "position": position})
+        rows = await self.rows(queries.FIRST_TOPIC, {"stream": stream, "position": position})
         return rows == [(queries.CREATED_AS[kind],)]
 
 
-def _answer_page(request: Request, items: list[str], cursor: str | None, position: int, version: int | None) -> Response:
+def answer_page(request: Request, items: list[str], cursor: str | None, position: int, version: int | None) -> Response:
+    """Answer with one page of items as JSON; `version` is that of the thing that they belong to, if any."""
     body = f'{{"items":[{",".join(items)}],"next_cursor":{json.dumps(cursor)}}}'
-    content = hashlib.blake2b(body.encode(), digest_size=8).hexdigest()
+    content = _digest(body)
     return _answer(request, body, position, f'"{content}"' if version is None else f'"{version}-{content}"')
+
+
+def answer_whole(request: Request, body: str, position: int) -> Response:
+    """Answer with JSON that is all there is to say."""
+    return _answer(request, body, position, f'"{_digest(body)}"')
+
+
+def _digest(body: str) -> str:
+    return hashlib.blake2b(body.encode(), digest_size=8).hexdigest()
 
 
 def _answer(request: Request, body: str, position: int, etag: str) -> Response:

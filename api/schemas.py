@@ -219,6 +219,61 @@ class Event(BaseModel):
     skipped: Skipped | None = None
 
 
+class RosterRow(BaseModel):
+    """A member of a class of a group; an empty class has one row without user, role and time."""
+
+    model_config = _example(class_id=MATH, class_name="Mathematics 7b", user_id=ANNA, role="student", enrolled_at=_TIME)
+    class_id: UUID
+    class_name: str
+    user_id: UUID | None
+    role: Role | None
+    enrolled_at: datetime | None
+
+
+class DiffMember(BaseModel):
+    """A membership that is there at one of the two moments only."""
+
+    class_id: UUID
+    user_id: UUID
+    role: Role
+
+
+class DiffRole(BaseModel):
+    """A membership whose role is another one; `from` and `to` are roles."""
+
+    class_id: UUID
+    user_id: UUID
+    from_: Role = Field(alias="from")
+    to: Role
+
+
+class DiffValue(BaseModel):
+    """A value at the two moments; null where the class, or the class in the group, is not there."""
+
+    from_: Any = Field(alias="from")
+    to: Any
+
+
+class DiffClass(BaseModel):
+    """A class with its fields that differ: `group_id`, `name`, `settings`, `archived`."""
+
+    class_id: UUID
+    changes: dict[str, DiffValue]
+
+
+class Diff(BaseModel):
+    """What differs between two moments. Applied to the state at the first, it gives the state at the second."""
+
+    model_config = _example(
+        enrolled=[{"class_id": MATH, "user_id": ANNA, "role": "student"}], withdrawn=[], role_changed=[],
+        classes=[{"class_id": MATH, "changes": {"name": {"from": "Mathematics 7b", "to": "Mathematics 7b (advanced)"}}}],
+    )  # fmt: skip
+    enrolled: list[DiffMember]
+    withdrawn: list[DiffMember]
+    role_changed: list[DiffRole]
+    classes: list[DiffClass]
+
+
 Item = TypeVar("Item")
 
 
@@ -249,6 +304,18 @@ class MembershipList(_List[Membership]):
 
 class EventList(_List[Event]):
     """A page of a history, by position."""
+
+
+class RosterList(_List[RosterRow]):
+    """All rosters of a group, by name of class, each teachers first; `next_cursor` is always null."""
+
+
+class Feed(BaseModel):
+    """A page of the feed. `after` is what to ask next, even when nothing came; `head` is the last position of the log."""
+
+    items: list[Event]
+    after: int
+    head: int
 
 
 class Accepted(BaseModel):
@@ -355,9 +422,28 @@ class HistoryPage(Reading, _Paged):
     type: Annotated[str, AfterValidator(_known_topic)] | None = Field(None, examples=["RoleChanged"])
     actor: Annotated[str, AfterValidator(_storable)] | None = Field(None, max_length=values.ACTOR_LENGTH)
     source: Annotated[str, AfterValidator(_storable)] | None = Field(None, max_length=100)
+    class_id: UUID | None = Field(None, description="Entries with this `class_id`.")
+    user_id: UUID | None = Field(None, description="Entries with this `user_id`.")
+    group_id: UUID | None = Field(None, description="Entries with this `group_id`.")
     since: Moment | None = Field(None, description="Recorded at this time or later.")
     until: Moment | None = Field(None, description="Recorded before this time.")
     order: Literal["asc", "desc"] = "asc"
+
+
+class FeedQuery(Reading):
+    """What comes after which position."""
+
+    after: Position = Field(0, description="The position of the last event that was seen; 0 for none.")
+    limit: int = Field(100, ge=1, le=1000, description="Most events of a page; a stream of server-sent events has no pages.")
+
+
+class DiffQuery(Reading):
+    """Between which moments: each a time or a position, the second being now where none is given."""
+
+    from_: Moment | None = Field(None, alias="from", description="The first moment as a time, inclusive.")
+    from_position: Position | None = Field(None, description="The first moment as a position of the log.")
+    to: Moment | None = Field(None, description="The second moment as a time, inclusive.")
+    to_position: Position | None = Field(None, description="The second moment as a position of the log.")
 
 
 class Withdrawal(_Query):

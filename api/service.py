@@ -14,12 +14,15 @@ from psycopg import AsyncConnection, Connection
 from psycopg_pool import AsyncConnectionPool
 from sqlalchemy.exc import OperationalError
 
+from api.feed import Feed
+from api.histories import Histories
 from api.metrics import Metrics, PoolStats
 from api.reads import Reads
 from domain.errors import StoreUnavailable
 from domain.event_store import PostgresLog
 from domain.roster import Roster
 from migrations import commands as migrations
+from projections.head import Head
 from projections.rebuild import Rebuild
 from projections.runner import Runner
 from projections.visibility import Visibility
@@ -43,6 +46,9 @@ class Service:
             conninfo, min_size=1, max_size=16, timeout=5, open=False, configure=_configure, name="reads"
         )
         self.reads = Reads(self._pool, self.visibility)
+        self.histories = Histories(self.reads)
+        self._head = Head(conninfo)
+        self.feed = Feed(self.reads, self._head)
         self._runner = Runner(conninfo, process_name("serve"))
 
     @asynccontextmanager
@@ -55,6 +61,8 @@ class Service:
             await self._pool.open()
             closing.push_async_callback(self.visibility.stop)
             self.visibility.start()
+            closing.push_async_callback(self._head.stop)
+            self._head.start()
             projecting = threading.Thread(target=self._runner.run, name="projector", daemon=True)
             projecting.start()
             closing.push_async_callback(lambda: run_sync(projecting.join))

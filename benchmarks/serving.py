@@ -14,7 +14,7 @@ from socket import create_server
 from starlette.responses import Response
 
 from api.app import create_app
-from api.cli import run_server
+from api.server import Server
 
 EMPTY = "/benchmarks/empty"
 START_SECONDS = 60
@@ -54,7 +54,7 @@ async def empty() -> Response:
 def main(conninfo: str, port: int) -> None:
     app = create_app(lambda: conninfo)
     app.add_api_route(EMPTY, empty, include_in_schema=False)
-    run_server(app, "127.0.0.1", port)
+    Server(app, "127.0.0.1", port).run()
 
 
 if __name__ == "__main__":

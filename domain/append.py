@@ -9,7 +9,7 @@ from uuid import UUID
 from eventsourcing.persistence import IntegrityError, StoredEvent
 from psycopg import Connection
 
-from domain import digest
+from domain import digest, endings
 from domain.event_codec import IndexedEvent, RecordedEvent
 
 APPEND_LOCK = 7_316_001
@@ -112,6 +112,8 @@ class Append:
         rows = list(self._chained(events, streams))
         self.execute(_INSERT, [list(column) for column in zip(*rows, strict=True)])
         self.events += len(rows)
+        if any(event.topic in endings.TOPICS for event in events):
+            endings.index(self.connection, self.position - len(rows) + 1, self.position)
 
     def execute(self, statement: LiteralString, parameters: Sequence[Any]) -> None:
         """Write as a part of the append."""

@@ -33,6 +33,18 @@ def link(previous: bytes, position: int, stream: UUID, version: int, topic: str,
     return sha256(head + name + _TIME_AND_LENGTH.pack(microseconds, len(state)) + state).digest()
 
 
+SQL = """
+    sha256(
+        lag(digest, 1, decode(repeat('00', 32), 'hex')) OVER (ORDER BY notification_id)
+        || int8send(notification_id) || uuid_send(originator_id) || int8send(originator_version)
+        || int4send(octet_length(topic)) || convert_to(topic, 'UTF8')
+        || int8send((extract(epoch FROM recorded_at) * 1000000)::bigint)
+        || int4send(octet_length(state)) || state
+    )
+"""
+"""The same in SQL, among rows of the log that follow each other: PostgreSQL checks a chain while Python looks into the events."""
+
+
 def written(position: int, digest: bytes) -> str:
     """Return the head of a log as it is printed and kept elsewhere: `position:hex`."""
     return f"{position}:{digest.hex()}"

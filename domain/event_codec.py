@@ -7,6 +7,7 @@ type is an error.
 
 import dataclasses
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any, get_type_hints
 from uuid import UUID
 
@@ -23,7 +24,8 @@ from domain.users import User
 AGGREGATES: tuple[type[RosterAggregate], ...] = (Group, User, Class)
 
 _BESIDE_STATE = {"originator_id", "originator_version", "timestamp", "originator_topic"}
-_INDEX = ("class_id", "user_id", "group_id", "previous_group_id", "actor", "source")
+INDEX = ("class_id", "user_id", "group_id", "previous_group_id", "actor", "source")
+"""The columns of the log that history is asked by."""
 _UNRECORDED = datetime.min.replace(tzinfo=UTC)
 
 
@@ -59,18 +61,22 @@ class _Shape:
     def __init__(self, aggregate: type[RosterAggregate], event: type[RosterEvent]) -> None:
         hints = get_type_hints(event)
         self.event = event
-        self.own_id = f"{aggregate.__name__.lower()}_id"
         self.fields = [field.name for field in dataclasses.fields(event) if field.name not in _BESIDE_STATE]
         self.extra = {"originator_topic": get_topic(aggregate)} if issubclass(event, CanInitAggregate) else {}
         struct = msgspec.defstruct(event.__name__, [(name, hints[name]) for name in self.fields], forbid_unknown_fields=True)
         self.decode = msgspec.json.Decoder(struct).decode
+        self._columns = [(place, attrgetter(name)) for place, name in enumerate(INDEX) if name in self.fields]
+        self._own_place = INDEX.index(f"{aggregate.__name__.lower()}_id")
 
     def state_of(self, event: RosterEvent) -> dict[str, Any]:
         return {name: getattr(event, name) for name in self.fields}
 
-    def index_of(self, event: RosterEvent) -> dict[str, Any]:
-        index = {name: getattr(event, name, None) for name in _INDEX}
-        index[self.own_id] = event.originator_id
+    def index_of(self, stream: UUID, fields: object) -> list[Any]:
+        """Return the indexed columns of an event with these fields, in the order of `INDEX`."""
+        index: list[Any] = [None] * len(INDEX)
+        for place, column in self._columns:
+            index[place] = column(fields)
+        index[self._own_place] = stream
         return index
 
 
@@ -104,17 +110,17 @@ class EventCodec(Mapper[UUID]):
         state = self._encode(shape.state_of(domain_event))
         shape.decode(state)
         stream, version = domain_event.originator_id, domain_event.originator_version
-        return IndexedEvent(stream, version, topic, state, **shape.index_of(domain_event))
+        return IndexedEvent(stream, version, topic, state, *shape.index_of(stream, domain_event))
+
+    def index_of(self, topic: str, stream: UUID, state: bytes) -> list[Any]:
+        """Return the indexed columns of a stored event, in the order of `INDEX`. Raises `UndecodableEvent`."""
+        shape, fields = self._decoded(topic, state, topic)
+        return shape.index_of(stream, fields)
 
     def to_domain_event(self, stored_event: StoredEvent) -> RosterEvent:
         """Decode an event. Raises `UndecodableEvent`, naming the event and what is wrong with it."""
-        shape = self._shapes.get(stored_event.topic)
-        if shape is None:
-            raise _undecodable(stored_event, "this release knows no such event")
-        try:
-            state = shape.decode(stored_event.state)
-        except msgspec.MsgspecError as wrong:
-            raise _undecodable(stored_event, str(wrong)) from wrong
+        named = f"{stored_event.topic}, version {stored_event.originator_version} of {stored_event.originator_id}"
+        shape, state = self._decoded(stored_event.topic, stored_event.state, named)
         event = object.__new__(shape.event)
         vars(event).update(
             originator_id=stored_event.originator_id,
@@ -125,6 +131,11 @@ class EventCodec(Mapper[UUID]):
         )
         return event
 
-
-def _undecodable(stored: StoredEvent, why: str) -> UndecodableEvent:
-    return UndecodableEvent(f"{stored.topic}, version {stored.originator_version} of {stored.originator_id}: {why}")
+    def _decoded(self, topic: str, state: bytes, named: str) -> tuple[_Shape, Any]:
+        shape = self._shapes.get(topic)
+        if shape is None:
+            raise UndecodableEvent(f"{named}: this release knows no such event")
+        try:
+            return shape, shape.decode(state)
+        except msgspec.MsgspecError as wrong:
+            raise UndecodableEvent(f"{named}: {wrong}") from wrong

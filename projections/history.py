@@ -1,89 +1,143 @@
-"""The audit reading: what happened to a class or a user, read from the log itself.
+"""The audit reading: what happened to a class, a user, a group, or at all, read from the log itself.
 
-Removing a user or deleting a class or group is one event. Whoever looks at one class or user sees, besides, an entry for each membership
-that it ended. Nothing is recorded about a membership after its end, so a membership that was never withdrawn ended at the first end among
-its user, its class and its class's group.
+A history is one or more runs of rows, each in the order of positions through an index of its own, merged. An ending is one event; the
+history of a class, user or group has, besides, an entry for each membership that it ended (`domain.endings`).
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
 
 from projections import skips
-from projections.queries import MEMBER_TOPICS, Parameters
+from projections.queries import Parameters
 
 Order = Literal["asc", "desc"]
 
-_COLUMNS = "notification_id, originator_version, recorded_at, topic, state, class_id, user_id, group_id, actor, source"
+KEY_TYPES = ("bigint", "text")
+"""The types of the key that a cursor goes on from."""
 
-_OWN = f"SELECT {_COLUMNS}, NULL::text AS ended_role FROM log.events WHERE {{whose}}"
-
-_OPEN_MEMBERSHIPS = f"""
-    SELECT class_id, user_id, role FROM (
-        SELECT class_id, user_id, (array_agg(topic ORDER BY notification_id DESC))[1] AS topic,
-               (array_agg(convert_from(state, 'UTF8')::json ->> 'role' ORDER BY notification_id DESC))[1] AS role
-        FROM log.events WHERE {{whose}} AND topic IN {MEMBER_TOPICS} GROUP BY class_id, user_id
-    ) AS membership WHERE topic <> 'MemberWithdrawn'
+# Times are written as in the reads, whose JSON PostgreSQL makes.
+_COLUMNS = """
+    event.notification_id, event.originator_version, to_json(event.recorded_at) #>> '{{}}' AS recorded_at, event.topic, event.state,
+    {own}.class_id, {own}.user_id, {own}.group_id, event.actor, event.source
 """
 
-_LAST_OF = "(SELECT * FROM log.events WHERE originator_id = {stream} ORDER BY originator_version DESC LIMIT 1)"
-_GROUP_OF = "(SELECT group_id FROM log.events WHERE originator_id = {class_id} ORDER BY originator_version DESC LIMIT 1)"
-
-_GROUP_THEN = """(
-    SELECT group_id FROM log.events WHERE class_id = membership.class_id AND notification_id <= ending.notification_id
-    ORDER BY notification_id DESC LIMIT 1
-)"""
-
-_ENDED_MEMBERSHIPS = f"""
-    SELECT ending.notification_id, ending.originator_version, ending.recorded_at, ending.topic, ending.state,
-           membership.class_id, membership.user_id, {_GROUP_THEN} AS group_id,
-           ending.actor, ending.source, membership.role AS ended_role
-    FROM ({_OPEN_MEMBERSHIPS}) AS membership
-    CROSS JOIN LATERAL (
-        SELECT * FROM (
-            {_LAST_OF.format(stream="membership.user_id")}
-            UNION ALL {_LAST_OF.format(stream="membership.class_id")}
-            UNION ALL {_LAST_OF.format(stream=_GROUP_OF.format(class_id="membership.class_id"))}
-        ) AS last WHERE topic IN ('UserRemoved', 'ClassDeleted', 'GroupDeleted') ORDER BY notification_id LIMIT 1
-    ) AS ending
+_EVENTS = f"""
+    SELECT {_COLUMNS.format(own="event")}, NULL::text AS ended_role, '' COLLATE "C" AS part, {skips.MARK} AS skipped
+    FROM log.events AS event WHERE
 """
 
-# The class itself ended with its group, members or none.
-_ENDED_CLASS = f"""
-    SELECT last.notification_id, last.originator_version, last.recorded_at, last.topic, last.state,
-           %(class_id)s::uuid, NULL::uuid, last.group_id, last.actor, last.source, NULL::text
-    FROM {_LAST_OF.format(stream=_GROUP_OF.format(class_id="%(class_id)s"))} AS last
-    WHERE topic = 'GroupDeleted' AND NOT EXISTS (SELECT FROM log.events WHERE class_id = %(class_id)s AND topic = 'ClassDeleted')
-"""
-
-CLASS_HISTORY = f"""
-    {_OWN.format(whose="class_id = %(class_id)s")}
-    UNION ALL {_ENDED_CLASS}
-    UNION ALL SELECT * FROM ({_ENDED_MEMBERSHIPS.format(whose="class_id = %(class_id)s")}) AS ended WHERE topic <> 'ClassDeleted'
-"""
-USER_HISTORY = f"""
-    {_OWN.format(whose="user_id = %(user_id)s")}
-    UNION ALL {_ENDED_MEMBERSHIPS.format(whose="user_id = %(user_id)s")}
+# Entries of one position: the event itself, then what it ended. `part` tells them apart.
+_PART = "(ending.class_id::text || coalesce(ending.user_id::text, '')) COLLATE \"C\""
+_ENDINGS = f"""
+    SELECT {_COLUMNS.format(own="ending")}, ending.role AS ended_role, {_PART} AS part, {skips.MARK} AS skipped
+    FROM log.endings AS ending JOIN log.events AS event USING (notification_id) WHERE
 """
 
 _FILTERS = {
-    "type": "topic = %(type)s",
-    "actor": "actor = %(actor)s",
-    "source": "source = %(source)s",
-    "since": "recorded_at >= %(since)s",
-    "until": "recorded_at < %(until)s",
+    "type": "{own}.topic = %(type)s",
+    "actor": "event.actor = %(actor)s",
+    "source": "event.source = %(source)s",
+    "class_id": "{own}.class_id = %(class_id)s",
+    "user_id": "{own}.user_id = %(user_id)s",
+    "group_id": "{own}.group_id = %(group_id)s",
 }
 
-# Entries of one position: the event itself, then the memberships it ended. `part` tells them apart.
-_PART = "CASE WHEN ended_role IS NULL THEN '' ELSE class_id::text || user_id::text END COLLATE \"C\""
+# In which order to read: by position itself where the class or user is given, or nothing is. Elsewhere by position + 0, which is the same
+# order, and indexed with each of the other columns: an index of positions alone does not fit it, so PostgreSQL can't decide to walk through
+# the log in the hope that the next match is near.
+_POSITION, _PLACE = "{own}.notification_id", "({own}.notification_id + 0)"
+
+SPAN = """
+    SELECT head.position, {since} AS first, {until} AS last
+    FROM (SELECT coalesce(max(notification_id), 0) AS position FROM log.events) AS head
+"""
+_SINCE = """coalesce((
+    SELECT notification_id FROM log.events WHERE recorded_at >= %(since)s ORDER BY recorded_at, notification_id LIMIT 1
+), head.position + 1)"""
+_UNTIL = """coalesce((
+    SELECT notification_id FROM log.events WHERE recorded_at < %(until)s ORDER BY recorded_at DESC, notification_id DESC LIMIT 1
+), 0)"""
 
 
-# As in the reads, whose JSON PostgreSQL makes.
-_WRITTEN = "to_json(recorded_at) #>> '{}' AS recorded_at"
+@dataclass(frozen=True)
+class History:
+    """Whose history: which events are in it, and which of the things that endings ended. `%(subject)s` is the id it is about."""
 
-KEY_TYPES = ("bigint", "text")
-"""The types of the key that a cursor goes on from."""
+    name: str
+    events: tuple[str, ...]
+    endings: str | None = None
+
+
+CLASS = History("class-history", ("event.class_id = %(subject)s",), "ending.class_id = %(subject)s AND ending.topic <> 'ClassDeleted'")
+USER = History("user-history", ("event.user_id = %(subject)s",), "ending.user_id = %(subject)s")
+# A class that moves shows in the group that it leaves, too.
+GROUP = History(
+    "group-history",
+    ("event.group_id = %(subject)s", "event.previous_group_id = %(subject)s"),
+    "ending.group_id = %(subject)s AND ending.topic = 'UserRemoved'",
+)
+EVERYTHING = History("history", ("true",))
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a history: the filters that were given, by name, and in which order."""
+
+    history: History
+    order: Order = "asc"
+    filters: Mapping[str, Any] = field(default_factory=dict)
+
+    def span(self) -> str:
+        """Return the SELECT of the log's head, and of the first and last position of the time that is asked for.
+
+        Times never go back as positions go up, so a time range is a range of positions. Its parameters are the filters.
+        """
+        first = _SINCE if "since" in self.filters else "1"
+        last = _UNTIL if "until" in self.filters else "head.position"
+        return SPAN.format(since=first, until=last)
+
+    def page(self, first: int, last: int, limit: int, key: tuple[str, ...] | None) -> tuple[str, Parameters]:
+        """Return the SELECT of the next entries after `key`, at most `limit`, between two positions, and its parameters."""
+        parameters: Parameters = {**self.filters, "first": first, "last": last, "limit": limit}
+        if key is not None:
+            parameters |= {"key_0": int(key[0]), "key_1": key[1]}
+        runs = [self._run(f"{_EVENTS} {whose}", "event", self._place(whose), self._events_after(key)) for whose in self.history.events]
+        if self.history.endings is not None:
+            runs.append(self._run(f"{_ENDINGS} {self.history.endings}", "ending", _POSITION, self._endings_after(key)))
+        if len(runs) == 1:
+            return runs[0], parameters
+        merged = " UNION ALL ".join(f"({run})" for run in runs)
+        return f"SELECT * FROM ({merged}) AS entry ORDER BY notification_id {self.order}, part {self.order} LIMIT %(limit)s", parameters
+
+    def _place(self, whose: str) -> str:
+        """Return what to order a run of events by."""
+        given = self.filters.keys() - {"since", "until"}
+        by_position = not given if whose == "true" else "group_id" not in whose or "previous_group_id" in whose
+        return _POSITION if by_position or given & {"class_id", "user_id"} else _PLACE
+
+    def _run(self, select: str, own: str, place: str, after: str) -> str:
+        conditions = [condition for name, condition in _FILTERS.items() if name in self.filters]
+        conditions += ["{place} BETWEEN %(first)s AND %(last)s", after]
+        order = f"{{place}} {self.order}" + (f", part {self.order}" if own == "ending" else "")
+        run = f"{select} AND {' AND '.join(conditions)} ORDER BY {order} LIMIT %(limit)s"
+        return run.replace("{place}", place).replace("{own}", own)
+
+    def _events_after(self, key: tuple[str, ...] | None) -> str:
+        """Return the condition for events after the key. An event comes before what it ended, whose part is not empty."""
+        if key is None:
+            return "true"
+        if self.order == "asc":
+            return "{place} > %(key_0)s"
+        return "{place} <= %(key_0)s" if key[1] else "{place} < %(key_0)s"
+
+    def _endings_after(self, key: tuple[str, ...] | None) -> str:
+        if key is None:
+            return "true"
+        sign = ">" if self.order == "asc" else "<"
+        return f"{{place}} {sign}= %(key_0)s AND ({{place}} {sign} %(key_0)s OR {_PART} {sign} %(key_1)s::text)"
 
 
 @dataclass(frozen=True)
@@ -94,34 +148,10 @@ class Entry:
     key: tuple[str, ...]
 
 
-def statement(history: str, given: Parameters, order: Order, key: tuple[str, ...] | None) -> tuple[str, Parameters]:
-    """Return the SELECT of one page of a history, one entry more than its limit, and its further parameters.
-
-    `given` holds the filters that were given: type, actor, source, since (inclusive), until (exclusive).
-    """
-    conditions = [condition for name, condition in _FILTERS.items() if given.get(name) is not None]
-    parameters: Parameters = {}
-    if key is not None:
-        conditions.append(f"(notification_id, part) {'>' if order == 'asc' else '<'} (%(key_0)s::bigint, %(key_1)s)")
-        parameters = {"key_0": key[0], "key_1": key[1]}
-    return (
-        f"""
-        SELECT head.position, entry.* FROM (SELECT coalesce(max(notification_id), 0) AS position FROM log.events) AS head
-        LEFT JOIN LATERAL (
-            SELECT {_COLUMNS.replace("recorded_at", _WRITTEN)}, ended_role, part, {skips.MARK} AS skipped
-            FROM (SELECT *, {_PART} AS part FROM ({history}) AS entry) AS entry
-            WHERE {" AND ".join(conditions) or "true"} ORDER BY notification_id {order}, part {order} LIMIT %(limit)s + 1
-        ) AS entry ON true ORDER BY notification_id {order}, part {order}
-        """,
-        parameters,
-    )
-
-
 def entry(row: tuple[Any, ...]) -> Entry:
-    """Turn a row of the statement (without the head) into what the outside sees of it."""
+    """Turn a row of a page into what the outside sees of it."""
     position, version, recorded_at, topic, state, class_id, user_id, group_id, actor, source, ended_role, part, skipped = row
     fields = msgspec.json.decode(state)
-    before, after = ({"role": ended_role}, {}) if ended_role else _changes(topic, fields)
     event = {
         "position": position,
         "version": version,
@@ -135,9 +165,8 @@ def entry(row: tuple[Any, ...]) -> Entry:
         "user_id": user_id,
         "group_id": group_id,
         "effective_on": fields.get("effective_on"),
-        "before": before,
-        "after": after,
     }
+    event["before"], event["after"] = ({"role": ended_role}, {}) if ended_role else _changes(topic, fields)
     if skipped is not None:
         event["skipped"] = skipped
     return Entry(event, (str(position), part))

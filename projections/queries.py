@@ -7,9 +7,7 @@ and cursors are written once. Each statement carries the position that it reflec
 from dataclasses import dataclass
 from typing import Any
 
-from projections.folding import last
-
-MEMBER_TOPICS = "('MemberEnrolled', 'RoleChanged', 'MemberWithdrawn')"
+from projections import past
 
 Parameters = dict[str, Any]
 
@@ -47,69 +45,6 @@ MEMBERSHIP = _item("class_id", "class_name", "group_id", "role", "created_at")
 _LIVE_MEMBERSHIPS = """
     SELECT member.user_id, member.class_id, class.name AS class_name, class.group_id, member.role, member.created_at
     FROM roster.class_members AS member JOIN roster.classes AS class ON class.id = member.class_id
-"""
-
-# An end is always the last event of its stream.
-_ENDED = """
-    EXISTS (
-        SELECT FROM (
-            SELECT topic FROM log.events WHERE originator_id = {stream} AND notification_id <= %(at)s
-            ORDER BY originator_version DESC LIMIT 1
-        ) AS last WHERE topic IN ('ClassDeleted', 'GroupDeleted', 'UserRemoved')
-    )
-"""
-
-_STATE = "convert_from(state, 'UTF8')::json"
-
-_GROUP_AT = f"""
-    SELECT originator_id AS id, {last(f"{_STATE} ->> 'name'", "GroupCreated", "GroupRenamed")} COLLATE "C" AS name,
-           min(recorded_at) AS created_at, max(recorded_at) AS updated_at, max(originator_version) AS version
-    FROM log.events WHERE originator_id = %(group_id)s AND topic LIKE 'Group%%' AND notification_id <= %(at)s
-    GROUP BY originator_id HAVING bool_and(topic <> 'GroupDeleted')
-"""
-
-_CLASS_AT = f"""
-    SELECT class_id AS id, (array_agg(group_id ORDER BY notification_id DESC))[1] AS group_id,
-           {last(f"{_STATE} ->> 'name'", "ClassCreated", "ClassRenamed")} COLLATE "C" AS name,
-           {last(f"({_STATE} -> 'settings')::jsonb", "ClassCreated", "ClassSettingsChanged")} AS settings,
-           min(recorded_at) AS created_at, max(recorded_at) FILTER (WHERE user_id IS NULL) AS updated_at,
-           CASE {last("topic", "ClassArchived", "ClassRestored")}
-               WHEN 'ClassArchived' THEN {last("recorded_at", "ClassArchived")} END AS deleted_at,
-           max(originator_version) AS version
-    FROM log.events WHERE class_id = {{class_id}} AND notification_id <= %(at)s
-    GROUP BY class_id HAVING bool_and(topic <> 'ClassDeleted')
-"""
-
-_LIVING_CLASS_AT = f"SELECT * FROM ({_CLASS_AT}) AS class WHERE NOT {_ENDED.format(stream='class.group_id')}"
-
-_USER_AT = f"""
-    SELECT originator_id AS id, recorded_at AS created_at, originator_version AS version
-    FROM log.events WHERE originator_id = %(user_id)s AND topic = 'UserRegistered' AND notification_id <= %(at)s
-      AND NOT {_ENDED.format(stream="%(user_id)s")}
-"""
-
-_MEMBERS_AT = f"""
-    SELECT public.membership_id(class_id, user_id) AS id, class_id, user_id, role, created_at FROM (
-        SELECT class_id, user_id, max(recorded_at) FILTER (WHERE topic = 'MemberEnrolled') AS created_at,
-               (array_agg(topic ORDER BY notification_id DESC))[1] AS topic,
-               (array_agg({_STATE} ->> 'role' ORDER BY notification_id DESC))[1]::public.class_role AS role
-        FROM log.events WHERE {{whose}} AND topic IN {MEMBER_TOPICS} AND notification_id <= %(at)s
-        GROUP BY class_id, user_id
-    ) AS member WHERE topic <> 'MemberWithdrawn' AND NOT {_ENDED.format(stream="member.user_id")}
-"""
-
-_MEMBERSHIPS_AT = f"""
-    SELECT member.user_id, member.class_id, class.name AS class_name, class.group_id, member.role, member.created_at
-    FROM ({_MEMBERS_AT.format(whose="user_id = %(user_id)s")}) AS member
-    CROSS JOIN LATERAL ({_LIVING_CLASS_AT.format(class_id="member.class_id")}) AS class
-"""
-
-_GROUP_CLASSES_AT = f"""
-    SELECT class.* FROM (
-        SELECT DISTINCT class_id FROM log.events
-        WHERE group_id = %(group_id)s AND class_id IS NOT NULL AND notification_id <= %(at)s
-    ) AS once
-    CROSS JOIN LATERAL ({_CLASS_AT.format(class_id="once.class_id")}) AS class
 """
 
 
@@ -164,10 +99,10 @@ def _base(at: int | None) -> str:
     return "SELECT position FROM roster.checkpoint" if at is None else "SELECT %(at)s::bigint AS position"
 
 
-GROUP_BY_ID = Thing("group", GROUP, "SELECT * FROM roster.groups WHERE id = %(group_id)s", _GROUP_AT)
-USER_BY_ID = Thing("user", USER, "SELECT * FROM roster.users WHERE id = %(user_id)s", _USER_AT)
+GROUP_BY_ID = Thing("group", GROUP, "SELECT * FROM roster.groups WHERE id = %(group_id)s", past.GROUP)
+USER_BY_ID = Thing("user", USER, "SELECT * FROM roster.users WHERE id = %(user_id)s", past.USER)
 CLASS_BY_ID = Thing(
-    "class", CLASS, "SELECT * FROM roster.classes WHERE id = %(class_id)s", _LIVING_CLASS_AT.format(class_id="%(class_id)s")
+    "class", CLASS, "SELECT * FROM roster.classes WHERE id = %(class_id)s", past.LIVING_CLASS.format(class_id="%(class_id)s")
 )
 MEMBER_BY_ID = Thing(
     "member",
@@ -177,7 +112,7 @@ MEMBER_BY_ID = Thing(
     WHERE member.class_id = %(class_id)s AND member.user_id = %(user_id)s
     """,
     f"""
-    SELECT member.*, class.version FROM ({_MEMBERS_AT.format(whose="class_id = %(class_id)s AND user_id = %(user_id)s")}) AS member
+    SELECT member.*, class.version FROM ({past.MEMBERS.format(whose="class_id = %(class_id)s AND user_id = %(user_id)s")}) AS member
     CROSS JOIN ({CLASS_BY_ID.at}) AS class
     """,
 )
@@ -190,7 +125,7 @@ GROUP_CLASSES = Listing(
     CLASS,
     BY_NAME,
     "SELECT * FROM roster.classes WHERE group_id = %(group_id)s",
-    f"SELECT * FROM ({_GROUP_CLASSES_AT}) AS class WHERE group_id = %(group_id)s",
+    past.GROUP_CLASSES,
     GROUP_BY_ID,
 )
 MEMBERS = Listing(
@@ -198,7 +133,7 @@ MEMBERS = Listing(
     MEMBER,
     BY_ROLE,
     "SELECT * FROM roster.class_members WHERE class_id = %(class_id)s",
-    _MEMBERS_AT.format(whose="class_id = %(class_id)s"),
+    past.MEMBERS.format(whose="class_id = %(class_id)s"),
     CLASS_BY_ID,
 )
 MEMBERSHIPS = Listing(
@@ -206,7 +141,7 @@ MEMBERSHIPS = Listing(
     MEMBERSHIP,
     BY_CLASS_NAME,
     f"{_LIVE_MEMBERSHIPS} WHERE member.user_id = %(user_id)s",
-    _MEMBERSHIPS_AT,
+    past.MEMBERSHIPS,
     USER_BY_ID,
 )
 

@@ -6,9 +6,9 @@ from uuid import UUID, uuid4
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from api import documented
+from api import diffs, documented
 from api.commands import Command, Serving
-from api.schemas import Class, ClassChange, ClassList, ClassPage, EventList, HistoryPage, NewClass, Nothing, ReadingAsOf
+from api.schemas import Class, ClassChange, ClassList, ClassPage, Diff, DiffQuery, EventList, HistoryPage, NewClass, Nothing, ReadingAsOf
 from domain.decision import Outcome
 from projections import history, queries
 
@@ -67,7 +67,13 @@ async def get_class(request: Request, class_id: UUID, reading: Annotated[Reading
     return await service.reads.thing(request, queries.CLASS_BY_ID, {"class_id": class_id}, reading)
 
 
-@router.get("/{class_id}/history", operation_id="getClassHistory", response_model=EventList, responses=documented.read(404))
+@router.get("/{class_id}/history", operation_id="getClassHistory", response_model=EventList, responses=documented.history(404))
 async def get_class_history(request: Request, class_id: UUID, page: Annotated[HistoryPage, Query()], service: Serving) -> Response:
     """Read what happened to a class and its roster, with actor and reason."""
-    return await service.reads.history(request, queries.CLASS_BY_ID, history.CLASS_HISTORY, {"class_id": class_id}, page)
+    return await service.histories.answer(request, history.CLASS, page, queries.CLASS_BY_ID, {"class_id": class_id})
+
+
+@router.get("/{class_id}/diff", operation_id="diffClass", response_model=Diff, responses=documented.read(404, 410))
+async def diff_class(request: Request, class_id: UUID, query: Annotated[DiffQuery, Query()], service: Serving) -> Response:
+    """Compare a class and its roster at two moments."""
+    return await diffs.answer(request, service.reads, queries.CLASS_BY_ID, {"class_id": class_id}, query)

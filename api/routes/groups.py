@@ -6,10 +6,24 @@ from uuid import UUID, uuid4
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from api import documented
+from api import diffs, documented, rosters
 from api.commands import Command, Serving
-from api.schemas import ClassList, Group, GroupChange, GroupList, NewGroup, Page, PageAsOf, ReadingAsOf
-from projections import queries
+from api.schemas import (
+    ClassList,
+    Diff,
+    DiffQuery,
+    EventList,
+    Group,
+    GroupChange,
+    GroupList,
+    HistoryPage,
+    NewGroup,
+    Page,
+    PageAsOf,
+    ReadingAsOf,
+    RosterList,
+)
+from projections import history, queries
 
 router = APIRouter(prefix="/v1/groups", tags=["groups"])
 
@@ -50,3 +64,21 @@ async def get_group(request: Request, group_id: UUID, reading: Annotated[Reading
 async def list_group_classes(request: Request, group_id: UUID, page: Annotated[PageAsOf, Query()], service: Serving) -> Response:
     """List the classes of a group, by name, now or as of a moment of the past."""
     return await service.reads.listing(request, queries.GROUP_CLASSES, {"group_id": group_id}, page)
+
+
+@router.get("/{group_id}/history", operation_id="getGroupHistory", response_model=EventList, responses=documented.history(404))
+async def get_group_history(request: Request, group_id: UUID, page: Annotated[HistoryPage, Query()], service: Serving) -> Response:
+    """Read what happened to a group, its classes and their rosters, with actor and reason."""
+    return await service.histories.answer(request, history.GROUP, page, queries.GROUP_BY_ID, {"group_id": group_id})
+
+
+@router.get("/{group_id}/rosters", operation_id="getGroupRosters", response_model=RosterList, responses=documented.history(404, 410))
+async def get_group_rosters(request: Request, group_id: UUID, reading: Annotated[ReadingAsOf, Query()], service: Serving) -> Response:
+    """Read every class of a group, archived ones included, with its members, now or as of a moment of the past; streamed whole."""
+    return await rosters.answer(request, service.reads, group_id, reading)
+
+
+@router.get("/{group_id}/diff", operation_id="diffGroup", response_model=Diff, responses=documented.read(404, 410))
+async def diff_group(request: Request, group_id: UUID, query: Annotated[DiffQuery, Query()], service: Serving) -> Response:
+    """Compare the classes of a group and their rosters at two moments."""
+    return await diffs.answer(request, service.reads, queries.GROUP_BY_ID, {"group_id": group_id}, query)

@@ -45,7 +45,7 @@ async def list_memberships(request: Request, user_id: UUID, page: Annotated[Page
     return await service.reads.listing(request, queries.MEMBERSHIPS, {"user_id": user_id}, page)
 
 
-@router.get("/{user_id}/history", operation_id="getUserHistory", response_model=EventList, responses=documented.read(404))
+@router.get("/{user_id}/history", operation_id="getUserHistory", response_model=EventList, responses=documented.history(404))
 async def get_user_history(request: Request, user_id: UUID, page: Annotated[HistoryPage, Query()], service: Serving) -> Response:
     """Read what happened to a user: every membership, its changes and its end, with actor and reason."""
-    return await service.reads.history(request, queries.USER_BY_ID, history.USER_HISTORY, {"user_id": user_id}, page)
+    return await service.histories.answer(request, history.USER, page, queries.USER_BY_ID, {"user_id": user_id})

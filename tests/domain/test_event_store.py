@@ -255,7 +255,7 @@ def test_an_append_does_not_wait_for_an_index_build(log: PostgresLog, database: 
     with psycopg.connect(database) as reader, ThreadPoolExecutor(1) as threads, psycopg.connect(database, autocommit=True) as watcher:
         reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         reader.execute("SELECT FROM log.events")
-        build = threads.submit(execute, database, "CREATE INDEX CONCURRENTLY events_topic_idx ON log.events (topic)")
+        build = threads.submit(execute, database, "CREATE INDEX CONCURRENTLY events_built_meanwhile_idx ON log.events (topic)")
         waiting_backend(watcher)
         assert log.insert_events([registered(uuid4())]) == [2]
         assert not build.done()
@@ -264,7 +264,7 @@ def test_an_append_does_not_wait_for_an_index_build(log: PostgresLog, database: 
 
 
 @pytest.mark.parametrize(
-    "statement", ["ANALYZE log.events", "VACUUM log.events", "CREATE INDEX CONCURRENTLY events_topic_idx ON log.events (topic)"]
+    "statement", ["ANALYZE log.events", "VACUUM log.events", "CREATE INDEX CONCURRENTLY events_built_meanwhile_idx ON log.events (topic)"]
 )
 def test_maintenance_and_appends_go_on_side_by_side(log: PostgresLog, database: str, statement: str) -> None:
     def write() -> None:

@@ -113,9 +113,7 @@ def test_a_skip_needs_a_reason_and_an_actor(connection: Connection[Any], reason:
     assert skips.active(connection) == []
 
 
-def test_a_skip_can_be_taken_back_and_a_rebuild_then_projects_the_event(
-    roster: Roster, connection: Connection[Any], database: str
-) -> None:
+def test_a_skip_can_be_taken_back_and_a_rebuild_then_projects_the_event(roster: Roster, connection: Connection[Any], database: str) -> None:
     head = record_everything(roster)
     skip_recorded(connection, head)
     project_all(connection)
@@ -181,9 +179,7 @@ def test_every_single_event_can_be_skipped_and_all_projections_agree(roster: Ros
         assert list(verify_tables(database)) == [], f"position {position}"
 
 
-def test_a_skipped_event_counts_in_its_stream_so_that_commands_can_be_compared_with_it(
-    roster: Roster, connection: Connection[Any]
-) -> None:
+def test_a_skipped_event_counts_in_its_stream_so_that_commands_can_be_compared_with_it(roster: Roster, connection: Connection[Any]) -> None:
     record_everything(roster)
     roster.rename_group(GROUP, "Skipped", by())
     roster.change_class(CLASS, by(), name="Skipped")

@@ -1,0 +1,108 @@
+"""The feed of all events for other systems: pages of JSON, or server-sent events that stay open.
+
+Both read the log itself, whose positions have no gaps and are in the order of commit: who goes on after the last position it has seen
+misses nothing and sees nothing twice. A stream reads the log at its reader's own pace, over a connection that it gives back after each
+page; one follower for the whole process wakes the streams.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import msgspec
+from fastapi import Request
+from starlette.responses import Response, StreamingResponse
+
+from api.negotiation import EVENT_STREAM, JSON, negotiated
+from api.problems import TooManyStreams
+from api.reads import Reads, answer_whole
+from api.schemas import FeedQuery
+from api.streams import PAGE
+from domain.errors import InvalidValue
+from projections import history
+from projections.head import Head
+from projections.history import Entry, Question
+
+COMMENT_SECONDS = 15.0
+"""After how long without an event a stream says that it is alive."""
+STREAMS = 1000
+"""Most streams of a process at the same time; each takes some memory and a file descriptor."""
+
+_EVERYTHING = Question(history.EVERYTHING)
+_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "Vary": "Accept"}
+
+
+class Feed:
+    """The feed of the service, as its route uses it."""
+
+    def __init__(self, reads: Reads, head: Head) -> None:
+        """Read over the connections of `reads`, and wait with `head`."""
+        self._reads = reads
+        self._head = head
+        self._open = 0
+        self._closing = asyncio.Event()
+
+    def close(self) -> None:
+        """End all streams: the process is about to go down."""
+        self._closing.set()
+
+    async def answer(self, request: Request, query: FeedQuery, last_event_id: str | None) -> Response:
+        """Answer with the events after a position. Raises `InvalidValue` for one past the head, `TooManyStreams`."""
+        await self._reads.wait_for(query.min_position)
+        streaming = negotiated(request, JSON, EVENT_STREAM) == EVENT_STREAM
+        last_seen = (last_event_id or "").strip() if streaming else ""
+        after = _position(last_seen) if last_seen else query.after
+        ((head, _, _),) = await self._reads.rows(_EVERYTHING.span(), {})
+        if after > head:
+            place = "header:Last-Event-ID" if last_seen else "parameter:after"
+            raise InvalidValue(place, "head", f"position {after} is past the head of the log, {head}")
+        if not streaming:
+            return await self._page(request, after, head, query.limit)
+        if self._open >= STREAMS:
+            raise TooManyStreams
+        return StreamingResponse(self._stream(after), headers={**_HEADERS, "Roster-Position": str(head)}, media_type=EVENT_STREAM)
+
+    async def _page(self, request: Request, after: int, head: int, limit: int) -> Response:
+        events = [entry.event for entry in await self._read(after, head, limit)]
+        body = {"items": events, "after": events[-1]["position"] if events else after, "head": head}
+        answer = answer_whole(request, msgspec.json.encode(body).decode(), head)
+        answer.headers["Vary"] = "Accept"
+        return answer
+
+    async def _stream(self, after: int) -> AsyncIterator[bytes]:
+        self._open += 1
+        try:
+            while not self._closing.is_set():
+                if await self._comes_after(after):
+                    async with self._reads.streaming:
+                        entries = await self._read(after, after + PAGE, PAGE)
+                    after = max([after, *(int(entry.event["position"]) for entry in entries)])
+                    yield b"".join(map(_as_event, entries))
+                elif not self._closing.is_set():
+                    yield b":\n\n"
+        finally:
+            self._open -= 1
+
+    async def _comes_after(self, position: int) -> bool:
+        """Wait until there is an event after `position`, the time for a comment has come, or the process goes down."""
+        waiting = {asyncio.ensure_future(self._head.is_past(position, COMMENT_SECONDS)), asyncio.ensure_future(self._closing.wait())}
+        try:
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
+        return all(task.result() for task in done) and not self._closing.is_set()
+
+    async def _read(self, after: int, last: int, limit: int) -> list[Entry]:
+        return [history.entry(row) for row in await self._reads.rows(*_EVERYTHING.page(after + 1, last, limit, None))]
+
+
+def _as_event(entry: Entry) -> bytes:
+    return b"id: %d\ndata: %b\n\n" % (entry.event["position"], msgspec.json.encode(entry.event))
+
+
+def _position(written: str) -> int:
+    with suppress(ValueError):
+        if written.isascii() and written.isdigit() and int(written) < 2**63:
+            return int(written)
+    raise InvalidValue("header:Last-Event-ID", "position", "Last-Event-ID is the position of the last event that was seen")

@@ -1,0 +1,96 @@
+"""Answering histories: a page as JSON, or the whole as CSV or NDJSON."""
+
+from collections.abc import AsyncIterator, Mapping
+from uuid import UUID
+
+import msgspec
+from fastapi import Request
+from starlette.responses import Response
+
+from api import cursors
+from api.negotiation import CSV, JSON, NDJSON, negotiated
+from api.reads import Reads, answer_page
+from api.schemas import Event, HistoryPage
+from api.streams import PAGE, Items, streamed
+from domain.errors import InvalidValue
+from projections import history
+from projections.history import Entry, History, Question
+from projections.queries import Thing
+
+_FILTERS = {"type", "actor", "source", "class_id", "user_id", "group_id", "since", "until"}
+COLUMNS = tuple(Event.model_fields)
+
+
+class Histories:
+    """The audit readings of the service, as the routes use them."""
+
+    def __init__(self, reads: Reads) -> None:
+        """Read over the connections of `reads`."""
+        self._reads = reads
+
+    async def answer(
+        self, request: Request, asked: History, page: HistoryPage, thing: Thing | None = None, ids: Mapping[str, UUID] | None = None
+    ) -> Response:
+        """Answer with a history, of a `thing` that it outlives, or of everything. Raises that the thing is unknown."""
+        await self._reads.wait_for(page.min_position)
+        reading = _Reading(self._reads, asked, page, ids or {})
+        await reading.begin()
+        media_type = negotiated(request, JSON, CSV, NDJSON)
+        if media_type == JSON:
+            entries = await reading.after(reading.cursor(), page.limit + 1)
+        else:
+            _refuse_pages(page, media_type)
+            entries = await reading.after(None, PAGE)
+        if thing is not None and not entries:
+            await self._reads.raise_unknown(thing, ids or {}, reading.head)
+        if media_type == JSON:
+            return reading.answer(request, entries)
+        return streamed(media_type, COLUMNS, reading.whole(entries), reading.head, asked.name)
+
+
+class _Reading:
+    """One request's reading of a history, as of the head that it found."""
+
+    def __init__(self, reads: Reads, asked: History, page: HistoryPage, ids: Mapping[str, UUID]) -> None:
+        self._reads = reads
+        self._page = page
+        filters = page.model_dump(include=_FILTERS, exclude_none=True)
+        self._scope = cursors.scope(asked.name, **filters, **{f"path_{name}": id_ for name, id_ in ids.items()}, order=page.order)
+        self._subject = {"subject": next(iter(ids.values()), None)}
+        self._question = Question(asked, page.order, filters)
+        self.head, self._first, self._last = 0, 1, 0
+
+    async def begin(self) -> None:
+        """Find the log's head and the positions of the time that is asked for."""
+        ((self.head, self._first, self._last),) = await self._reads.rows(self._question.span(), dict(self._question.filters))
+
+    def cursor(self) -> tuple[str, ...] | None:
+        return None if self._page.cursor is None else cursors.read(self._page.cursor, self._scope, history.KEY_TYPES)
+
+    async def after(self, key: tuple[str, ...] | None, limit: int) -> list[Entry]:
+        statement, parameters = self._question.page(self._first, self._last, limit, key)
+        # Planned anew each time: which index is best depends on which actor or type it is.
+        rows = await self._reads.rows(statement, {**parameters, **self._subject}, prepare=False)
+        return [history.entry(row) for row in rows]
+
+    async def whole(self, entries: list[Entry]) -> AsyncIterator[Items]:
+        while entries:
+            yield [entry.event for entry in entries]
+            if len(entries) < PAGE:
+                return
+            async with self._reads.streaming:
+                entries = await self.after(entries[-1].key, PAGE)
+
+    def answer(self, request: Request, entries: list[Entry]) -> Response:
+        limit = self._page.limit
+        cursor = cursors.write(self._scope, entries[limit - 1].key) if len(entries) > limit else None
+        items = [msgspec.json.encode(entry.event).decode() for entry in entries[:limit]]
+        answer = answer_page(request, items, cursor, self.head, None)
+        answer.headers["Vary"] = "Accept"
+        return answer
+
+
+def _refuse_pages(page: HistoryPage, media_type: str) -> None:
+    for name in ("limit", "cursor"):
+        if name in page.model_fields_set:
+            raise InvalidValue(f"parameter:{name}", "whole", f"{media_type} is streamed whole and has no {name}; pages are {JSON}")

@@ -1,0 +1,40 @@
+"""Answering with the rosters of a whole group, as it was at one moment, streamed."""
+
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+from fastapi import Request
+from starlette.responses import Response
+
+from api.moments import Moment
+from api.negotiation import CSV, JSON, NDJSON, negotiated
+from api.reads import Reads
+from api.schemas import ReadingAsOf
+from api.streams import Items, streamed
+from projections import queries, rosters
+
+CLASSES_AT_ONCE = 20
+"""How many rosters a stream reads at once: some hundred rows, for classes of a usual size."""
+
+
+async def answer(request: Request, reads: Reads, group_id: UUID, reading: ReadingAsOf) -> Response:
+    """Answer with all rosters of a group. Raises that the group is unknown or gone."""
+    await reads.wait_for(reading.min_position)
+    at = await reads.position(Moment(reading.as_of, reading.at_position))
+    await reads.found(queries.GROUP_BY_ID, {"group_id": group_id}, at)
+    classes = await reads.rows(rosters.CLASSES, {"group_id": group_id, "at": at})
+    first = await _rosters(reads, classes[:CLASSES_AT_ONCE], at)
+
+    async def pages() -> AsyncIterator[Items]:
+        yield first
+        for start in range(CLASSES_AT_ONCE, len(classes), CLASSES_AT_ONCE):
+            async with reads.streaming:
+                page = await _rosters(reads, classes[start : start + CLASSES_AT_ONCE], at)
+            yield page
+
+    return streamed(negotiated(request, JSON, CSV, NDJSON), rosters.COLUMNS, pages(), at, "rosters")
+
+
+async def _rosters(reads: Reads, classes: list[tuple[UUID, str]], at: int) -> Items:
+    ids, names = [row[0] for row in classes], [row[1] for row in classes]
+    return [rosters.item(row) for row in await reads.rows(rosters.ROSTERS, {"ids": ids, "names": names, "at": at})]

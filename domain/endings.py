@@ -1,0 +1,77 @@
+"""What an ending ended besides its own stream: an index of the log, so that histories need not work it out at every read.
+
+Removing a user, deleting a class or deleting a group is one event. `log.endings` has, beside that event, a row for each membership that it
+ended, and for each class that ended with its group (without a user and a role). The append fills it in, in its own transaction; everything
+in it follows from the log, and `verify --log` derives it once more.
+"""
+
+from typing import Any
+
+from psycopg import Connection
+
+TOPICS = ("UserRemoved", "ClassDeleted", "GroupDeleted")
+"""The events that end a thing."""
+
+# Nothing is recorded about a thing after its end. So a class is in the group that its last event names, and a membership is open if the
+# last event about it is no withdrawal and neither its user, its class nor its class's group ended earlier.
+DERIVE = """
+    WITH ending AS (
+        SELECT notification_id, originator_id, topic, user_id, group_id FROM log.events
+        WHERE notification_id >= %(first)s AND notification_id <= %(last)s AND topic IN ('UserRemoved', 'ClassDeleted', 'GroupDeleted')
+    ),
+    ended_class AS (
+        SELECT notification_id, topic, originator_id AS class_id, group_id FROM ending WHERE topic = 'ClassDeleted'
+        UNION ALL
+        SELECT ending.notification_id, ending.topic, entered.class_id, ending.group_id FROM ending
+        CROSS JOIN LATERAL (
+            SELECT DISTINCT class_id FROM log.events
+            WHERE group_id = ending.originator_id AND topic IN ('ClassCreated', 'ClassMoved') AND notification_id < ending.notification_id
+        ) AS entered
+        CROSS JOIN LATERAL (
+            SELECT topic, group_id FROM log.events
+            WHERE class_id = entered.class_id AND user_id IS NULL AND notification_id < ending.notification_id
+            ORDER BY notification_id DESC LIMIT 1
+        ) AS last
+        WHERE ending.topic = 'GroupDeleted' AND last.topic <> 'ClassDeleted' AND last.group_id = ending.originator_id
+    ),
+    membership AS (
+        SELECT ended_class.notification_id, ended_class.topic, ended_class.class_id, member.user_id, ended_class.group_id, member.role
+        FROM ended_class
+        CROSS JOIN LATERAL (
+            SELECT DISTINCT ON (user_id) user_id, topic, convert_from(state, 'UTF8')::json ->> 'role' AS role FROM log.events
+            WHERE class_id = ended_class.class_id AND user_id IS NOT NULL AND notification_id < ended_class.notification_id
+            ORDER BY user_id, notification_id DESC
+        ) AS member
+        WHERE member.topic <> 'MemberWithdrawn' AND NOT EXISTS (
+            SELECT FROM log.events
+            WHERE originator_id = member.user_id AND topic = 'UserRemoved' AND notification_id < ended_class.notification_id
+        )
+        UNION ALL
+        SELECT ending.notification_id, ending.topic, member.class_id, ending.user_id, class.group_id, member.role FROM ending
+        CROSS JOIN LATERAL (
+            SELECT DISTINCT ON (class_id) class_id, topic, convert_from(state, 'UTF8')::json ->> 'role' AS role FROM log.events
+            WHERE user_id = ending.originator_id AND class_id IS NOT NULL AND notification_id < ending.notification_id
+            ORDER BY class_id, notification_id DESC
+        ) AS member
+        CROSS JOIN LATERAL (
+            SELECT topic, group_id FROM log.events
+            WHERE class_id = member.class_id AND user_id IS NULL AND notification_id < ending.notification_id
+            ORDER BY notification_id DESC LIMIT 1
+        ) AS class
+        WHERE ending.topic = 'UserRemoved' AND member.topic <> 'MemberWithdrawn' AND class.topic <> 'ClassDeleted' AND NOT EXISTS (
+            SELECT FROM log.events
+            WHERE originator_id = class.group_id AND topic = 'GroupDeleted' AND notification_id < ending.notification_id
+        )
+    )
+    SELECT notification_id, topic, class_id, user_id, group_id, role FROM membership
+    UNION ALL
+    SELECT notification_id, topic, class_id, NULL, group_id, NULL FROM ended_class WHERE topic = 'GroupDeleted'
+"""
+"""The SELECT of the rows that belong to the endings from position `first` to position `last`."""
+
+INSERT = f"INSERT INTO log.endings (notification_id, topic, class_id, user_id, group_id, role) {DERIVE}"
+
+
+def index(connection: Connection[Any], first: int, last: int) -> None:
+    """Fill in the index for the endings among the events just inserted, from position `first` to `last`, in the same transaction."""
+    connection.execute(INSERT, {"first": first, "last": last})
