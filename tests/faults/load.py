@@ -55,7 +55,7 @@ class Load:
         """Wait until so many more commands are acknowledged."""
         aim = self.ledger.acknowledged + commands
         eventually(lambda: self.ledger.lies or self.ledger.acknowledged >= aim)
-        assert self.ledger.lies == []
+        assert not self.ledger.lies, self.ledger.lies
 
     def falls_silent(self) -> None:
         """Wait until no command is acknowledged any more."""
@@ -71,7 +71,7 @@ class Load:
         """Wait until callers got an answer so many times more."""
         aim = self.ledger.answers[answer] + times
         eventually(lambda: self.ledger.lies or self.ledger.answers[answer] >= aim)
-        assert self.ledger.lies == []
+        assert not self.ledger.lies, self.ledger.lies
 
     def _run(self, number: int) -> None:
         caller = _Caller(f"caller-{number}", self._urls, self.ledger)
@@ -80,7 +80,7 @@ class Load:
                 if self._stopping.is_set():
                     return
         except Exception as wrong:  # whatever ends a caller must fail the test
-            self.ledger.lie(f"{caller.name} ended: {wrong!r}")
+            self.ledger.lie(f"{caller.name}: {wrong!r}")
         finally:
             caller.close()
 
@@ -165,10 +165,10 @@ class _Caller:
         wait = f"?min_position={answer.headers['Roster-Position']}" if answer.status_code == 202 else ""
         read = self._send("GET", f"/v1/classes/{class_id}/members/{user}{wait}", None, {})
         if read is not None and read.is_success and read.json()["role"] != role:
-            self._ledger.lie(f"{user} is {role} in {class_id}, but was read as {read.json()}")
+            raise AssertionError(f"{user} is {role} in {class_id}, but was read as {read.json()}")
 
     def _send(self, method: str, path: str, body: dict[str, str] | None, headers: dict[str, str]) -> httpx.Response | None:
-        """Return the answer, None where none came; whatever is neither a success nor a well-formed 503 is noted as a lie."""
+        """Return the answer, None where none came; whatever is neither a success nor a well-formed 503 ends the caller."""
         try:
             answer = self._draw.choice(self._clients).request(method, path, json=body, headers=headers)
         except httpx.TransportError:
@@ -176,7 +176,7 @@ class _Caller:
             return None
         self._ledger.count(str(answer.status_code))
         if not answer.is_success and not _is_unavailable(answer):
-            self._ledger.lie(f"{method} {path} {body}: {answer.status_code} {answer.headers} {answer.text}")
+            raise AssertionError(f"{method} {path} {body}: {answer.status_code} {answer.headers} {answer.text}")
         return answer
 
 
