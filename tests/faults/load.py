@@ -31,14 +31,15 @@ class Load:
         self.ledger = Ledger()
         self._urls = urls
         self._stopping = threading.Event()
+        self._giving_up = threading.Event()
         self._common = uuid4()
         self._group = uuid4()
         self._threads = [threading.Thread(target=self._run, args=[number], name=f"caller {number}") for number in range(WORKERS)]
 
     @contextmanager
     def running(self) -> Iterator["Load"]:
-        """Call until the context ends, and then until every command under way is acknowledged."""
-        first = _Caller("first", self._urls, self.ledger)
+        """Call until the context ends, and then, where it ended well, until every command under way is acknowledged."""
+        first = self._caller("first")
         first.give("POST", "/v1/groups", {"id": str(self._group), "name": "Lincoln Elementary"})
         first.give("POST", "/v1/classes", {"id": str(self._common), "group_id": str(self._group), "name": "Choir"})
         first.close()
@@ -46,6 +47,9 @@ class Load:
             thread.start()
         try:
             yield self
+        except BaseException:
+            self._giving_up.set()
+            raise
         finally:
             self._stopping.set()
             for thread in self._threads:
@@ -73,8 +77,11 @@ class Load:
         eventually(lambda: self.ledger.lies or self.ledger.answers[answer] >= aim)
         assert not self.ledger.lies, self.ledger.lies
 
+    def _caller(self, name: str) -> "_Caller":
+        return _Caller(name, self._urls, self.ledger, self._giving_up)
+
     def _run(self, number: int) -> None:
-        caller = _Caller(f"caller-{number}", self._urls, self.ledger)
+        caller = self._caller(f"caller-{number}")
         try:
             for _ in self._story(caller):
                 if self._stopping.is_set():
@@ -111,9 +118,10 @@ class Load:
 class _Caller:
     """One caller: gives a command to any of the services until it is acknowledged, and notes every answer."""
 
-    def __init__(self, name: str, urls: list[str], ledger: Ledger) -> None:
+    def __init__(self, name: str, urls: list[str], ledger: Ledger, giving_up: threading.Event) -> None:
         self.name = name
         self._ledger = ledger
+        self._giving_up = giving_up
         self._numbers = itertools.count(1)
         self._draw = random.Random(name)
         self._clients = [httpx.Client(base_url=url, timeout=30) for url in urls]
@@ -149,14 +157,14 @@ class _Caller:
         """Repeat a command until it is acknowledged."""
         command = Command(f"{self.name}-{next(self._numbers)}", method, path, body)
         self._ledger.open(command)
-        pause = threading.Event()
         for _ in range(int(GIVE_UP_SECONDS / PAUSE_SECONDS)):
             command.attempts += 1
             answer = self._send(method, path, body, {"Roster-Reason": command.reason})
             if answer is not None and answer.is_success:
                 self._ledger.close(command, int(answer.headers["Roster-Position"]))
                 return answer
-            pause.wait(PAUSE_SECONDS)
+            if self._giving_up.wait(PAUSE_SECONDS):
+                break
         raise AssertionError(f"{command} was never acknowledged")
 
     def _became(self, class_id: UUID, user: UUID, role: str, answer: httpx.Response) -> None:
