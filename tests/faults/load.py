@@ -17,6 +17,8 @@ GIVE_UP_SECONDS = 60
 """How long a caller repeats a command: longer than any fault lasts, shorter than a test may take."""
 PAUSE_SECONDS = 0.1
 """Before a command is repeated."""
+IMPATIENT = 1 / 4
+"""The share of commands whose answer is to come as soon as they are recorded."""
 SILENT_SECONDS = 0.5
 """Without any answer: silence. Commands otherwise take some hundredths of it."""
 
@@ -159,7 +161,9 @@ class _Caller:
         self._ledger.open(command)
         for _ in range(int(GIVE_UP_SECONDS / PAUSE_SECONDS)):
             command.attempts += 1
-            answer = self._send(method, path, body, {"Roster-Reason": command.reason})
+            # Some don't wait until a change is visible: then nothing but the append itself can have made it durable.
+            prefer = {"Prefer": "respond-async"} if self._draw.random() < IMPATIENT else {}
+            answer = self._send(method, path, body, {"Roster-Reason": command.reason, **prefer})
             if answer is not None and answer.is_success:
                 self._ledger.close(command, int(answer.headers["Roster-Position"]))
                 return answer
