@@ -53,6 +53,8 @@ def measure(seconds: float = SECONDS, scale: float = 1.0) -> dict[str, Any]:
         **_figures("reads", READS_PER_S * scale, soaked.reads, soaked.seconds),
         "kinds": {kind: {"answers": len(some), **_percentiles(some)} for kind, some in kinds},
         "errors": dict(soaked.commands.errors + soaked.reads.errors),
+        "client_cores": round(soaked.client_cpu / soaked.seconds, 2),
+        "service_cores": round(soaked.service_cpu / soaked.seconds, 2),
         **_flatness(soaked.memory),
         "tables_hold_what_was_acknowledged": agrees,
         "tables_equal_rebuild": verified,
@@ -61,12 +63,14 @@ def measure(seconds: float = SECONDS, scale: float = 1.0) -> dict[str, Any]:
 
 @dataclass
 class _Soaked:
-    """What came of it: the answers, the service's memory in MiB at each second, and how long it took until the last answer."""
+    """What came of it: the answers, the service's memory in MiB at each second, and seconds: until the last answer, and of CPU."""
 
     commands: Answers = field(default_factory=Answers)
     reads: Answers = field(default_factory=Answers)
     memory: list[float] = field(default_factory=list)
     seconds: float = 0.0
+    client_cpu: float = 0.0
+    service_cpu: float = 0.0
 
     @property
     def waiting(self) -> int:
@@ -122,17 +126,24 @@ async def _soak(port: int, pid: int, traffic: Traffic, seconds: float, scale: fl
     commands, reads = Client(port, soaked.commands), Client(port, soaked.reads)
     await asyncio.gather(commands.connect(), reads.connect())
     sampling = asyncio.create_task(_sample(pid, soaked))
-    began = time.perf_counter()
+    began, client, service = time.perf_counter(), time.process_time(), _cpu(pid)
     await asyncio.gather(
         offer(traffic.command, commands, COMMANDS_PER_S * scale, seconds), offer(traffic.read, reads, READS_PER_S * scale, seconds)
     )
     while soaked.waiting and time.perf_counter() < began + seconds + DRAIN_SECONDS:
         await asyncio.sleep(0.01)
     soaked.seconds = time.perf_counter() - began
+    soaked.client_cpu, soaked.service_cpu = time.process_time() - client, _cpu(pid) - service
     sampling.cancel()
     commands.close()
     reads.close()
     return soaked
+
+
+def _cpu(pid: int) -> float:
+    """Return how many seconds of CPU a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def _sample(pid: int, soaked: _Soaked) -> None:

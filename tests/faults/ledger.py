@@ -61,14 +61,14 @@ class Ledger:
 
 def settle(ledger: Ledger, database: str) -> None:
     """Hold the log and the tables against the ledger, once everything is projected: nothing lost, nothing twice, nothing untrue."""
-    assert ledger.lies == []
+    assert not ledger.lies, ledger.lies
     with psycopg.connect(database, autocommit=True) as connection:
         eventually(lambda: projection_status(connection).lag == 0)
         events: dict[str, list[int]] = dict(connection.execute(_EVENTS_BY_REASON).fetchall())
         users = {row[0] for row in connection.execute("SELECT id FROM roster.users")}
         members = {(row[0], row[1]): row[2] for row in connection.execute("SELECT class_id, user_id, role::text FROM roster.class_members")}
     wrong = [f"{command}: {events.get(command.reason, [])}" for command in ledger.commands if not _agree(command, events)]
-    assert wrong == []
+    assert not wrong, wrong
     assert events.keys() <= {command.reason for command in ledger.commands}
     assert all(command.position is not None for command in ledger.commands)
     assert (users, members) == (ledger.users, ledger.members)

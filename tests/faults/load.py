@@ -17,6 +17,8 @@ GIVE_UP_SECONDS = 60
 """How long a caller repeats a command: longer than any fault lasts, shorter than a test may take."""
 PAUSE_SECONDS = 0.1
 """Before a command is repeated."""
+IMPATIENT = 1 / 4
+"""The share of commands whose answer is to come as soon as they are recorded."""
 SILENT_SECONDS = 0.5
 """Without any answer: silence. Commands otherwise take some hundredths of it."""
 
@@ -31,14 +33,15 @@ class Load:
         self.ledger = Ledger()
         self._urls = urls
         self._stopping = threading.Event()
+        self._giving_up = threading.Event()
         self._common = uuid4()
         self._group = uuid4()
         self._threads = [threading.Thread(target=self._run, args=[number], name=f"caller {number}") for number in range(WORKERS)]
 
     @contextmanager
     def running(self) -> Iterator["Load"]:
-        """Call until the context ends, and then until every command under way is acknowledged."""
-        first = _Caller("first", self._urls, self.ledger)
+        """Call until the context ends, and then, where it ended well, until every command under way is acknowledged."""
+        first = self._caller("first")
         first.give("POST", "/v1/groups", {"id": str(self._group), "name": "Lincoln Elementary"})
         first.give("POST", "/v1/classes", {"id": str(self._common), "group_id": str(self._group), "name": "Choir"})
         first.close()
@@ -46,6 +49,9 @@ class Load:
             thread.start()
         try:
             yield self
+        except BaseException:
+            self._giving_up.set()
+            raise
         finally:
             self._stopping.set()
             for thread in self._threads:
@@ -55,7 +61,7 @@ class Load:
         """Wait until so many more commands are acknowledged."""
         aim = self.ledger.acknowledged + commands
         eventually(lambda: self.ledger.lies or self.ledger.acknowledged >= aim)
-        assert self.ledger.lies == []
+        assert not self.ledger.lies, self.ledger.lies
 
     def falls_silent(self) -> None:
         """Wait until no command is acknowledged any more."""
@@ -71,16 +77,19 @@ class Load:
         """Wait until callers got an answer so many times more."""
         aim = self.ledger.answers[answer] + times
         eventually(lambda: self.ledger.lies or self.ledger.answers[answer] >= aim)
-        assert self.ledger.lies == []
+        assert not self.ledger.lies, self.ledger.lies
+
+    def _caller(self, name: str) -> "_Caller":
+        return _Caller(name, self._urls, self.ledger, self._giving_up)
 
     def _run(self, number: int) -> None:
-        caller = _Caller(f"caller-{number}", self._urls, self.ledger)
+        caller = self._caller(f"caller-{number}")
         try:
             for _ in self._story(caller):
                 if self._stopping.is_set():
                     return
         except Exception as wrong:  # whatever ends a caller must fail the test
-            self.ledger.lie(f"{caller.name} ended: {wrong!r}")
+            self.ledger.lie(f"{caller.name}: {wrong!r}")
         finally:
             caller.close()
 
@@ -111,9 +120,10 @@ class Load:
 class _Caller:
     """One caller: gives a command to any of the services until it is acknowledged, and notes every answer."""
 
-    def __init__(self, name: str, urls: list[str], ledger: Ledger) -> None:
+    def __init__(self, name: str, urls: list[str], ledger: Ledger, giving_up: threading.Event) -> None:
         self.name = name
         self._ledger = ledger
+        self._giving_up = giving_up
         self._numbers = itertools.count(1)
         self._draw = random.Random(name)
         self._clients = [httpx.Client(base_url=url, timeout=30) for url in urls]
@@ -149,14 +159,16 @@ class _Caller:
         """Repeat a command until it is acknowledged."""
         command = Command(f"{self.name}-{next(self._numbers)}", method, path, body)
         self._ledger.open(command)
-        pause = threading.Event()
         for _ in range(int(GIVE_UP_SECONDS / PAUSE_SECONDS)):
             command.attempts += 1
-            answer = self._send(method, path, body, {"Roster-Reason": command.reason})
+            # Some don't wait until a change is visible: then nothing but the append itself can have made it durable.
+            prefer = {"Prefer": "respond-async"} if self._draw.random() < IMPATIENT else {}
+            answer = self._send(method, path, body, {"Roster-Reason": command.reason, **prefer})
             if answer is not None and answer.is_success:
                 self._ledger.close(command, int(answer.headers["Roster-Position"]))
                 return answer
-            pause.wait(PAUSE_SECONDS)
+            if self._giving_up.wait(PAUSE_SECONDS):
+                break
         raise AssertionError(f"{command} was never acknowledged")
 
     def _became(self, class_id: UUID, user: UUID, role: str, answer: httpx.Response) -> None:
@@ -165,10 +177,10 @@ class _Caller:
         wait = f"?min_position={answer.headers['Roster-Position']}" if answer.status_code == 202 else ""
         read = self._send("GET", f"/v1/classes/{class_id}/members/{user}{wait}", None, {})
         if read is not None and read.is_success and read.json()["role"] != role:
-            self._ledger.lie(f"{user} is {role} in {class_id}, but was read as {read.json()}")
+            raise AssertionError(f"{user} is {role} in {class_id}, but was read as {read.json()}")
 
     def _send(self, method: str, path: str, body: dict[str, str] | None, headers: dict[str, str]) -> httpx.Response | None:
-        """Return the answer, None where none came; whatever is neither a success nor a well-formed 503 is noted as a lie."""
+        """Return the answer, None where none came; whatever is neither a success nor a well-formed 503 ends the caller."""
         try:
             answer = self._draw.choice(self._clients).request(method, path, json=body, headers=headers)
         except httpx.TransportError:
@@ -176,7 +188,7 @@ class _Caller:
             return None
         self._ledger.count(str(answer.status_code))
         if not answer.is_success and not _is_unavailable(answer):
-            self._ledger.lie(f"{method} {path} {body}: {answer.status_code} {answer.headers} {answer.text}")
+            raise AssertionError(f"{method} {path} {body}: {answer.status_code} {answer.headers} {answer.text}")
         return answer
 
 

@@ -27,8 +27,7 @@ def test_each_session_can_be_terminated_and_then_all_of_them(database: str, conn
         for _ in range(ROUNDS):
             for pid in sessions(connection):
                 terminate(connection, [pid])
-                running.load.flows(5)
+                running.heals()
             for _ in range(3):
                 terminate(connection, sessions(connection))
                 running.load.flows(5)
-            running.heals()
