@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from api import documented, problems
 from api.bodies import HeadAsGet, JsonBodies
+from api.database import Databases
 from api.logs import access_logger
 from api.metrics import Metrics
 from api.requests import Requests
@@ -32,7 +33,7 @@ def create_app(conninfo: Callable[[], str], settings: Settings | None = None) ->
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        running = Service(conninfo(), counted)
+        running = Service(Databases.of(conninfo(), settings), counted, project=settings.project)
         app.state.service = running
         async with running.running():
             yield

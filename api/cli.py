@@ -2,8 +2,10 @@
 
 import json
 import logging
+import os
 import signal
 import sys
+import tempfile
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -11,16 +13,18 @@ import psycopg
 import typer
 import uvicorn
 from alembic.util import CommandError
+from fastapi import FastAPI
 from pydantic import ValidationError
 from rich.console import Console
 from sqlalchemy.exc import DBAPIError
 
-from api import logs
+from api import logs, roles
 from api.app import create_app
-from api.database import DatabaseUnusable, database, migrate, migrated_database
+from api.database import Databases, DatabaseUnusable, database, migrate, migrated_database
 from api.demo import demo_id
 from api.demo import load as load_demo
 from api.embedded import EmbeddedError
+from api.metrics import MULTIPROCESS
 from api.progress import Progress
 from api.service import connected, process_name
 from api.settings import Settings, masked
@@ -36,6 +40,8 @@ from projections.verify_tables import verify_tables
 
 KEEP_ALIVE_SECONDS = 75
 """How long an idle connection stays open: longer than clients and proxies commonly wait, so that they, not we, close it."""
+DRAIN_SECONDS = 10
+"""How long requests under way may take after SIGTERM: longer than a command waits to be visible; a feed would stay open for ever."""
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -78,23 +84,37 @@ def serve() -> None:
     with database(settings, create=True) as conninfo:
         migrate(conninfo)
         logger.info("serving on http://%s:%s (API: /docs), database %s", settings.host, settings.port, masked(conninfo))
-        uvicorn.run(
-            create_app(lambda: conninfo, settings),
-            host=settings.host,
-            port=settings.port,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-        )
+        if settings.workers == 1:
+            _serve(create_app(lambda: conninfo, settings), settings)
+            return
+        with tempfile.TemporaryDirectory(prefix="rosterlog-metrics-") as shared:
+            # The workers are new processes and read their settings from the environment.
+            os.environ |= {"ROSTERLOG_DATABASE_URL": conninfo, MULTIPROCESS: shared}
+            _serve("api.worker:app", settings)
+
+
+def _serve(app: FastAPI | str, settings: Settings) -> None:
+    uvicorn.run(
+        app,
+        factory=isinstance(app, str),
+        workers=settings.workers,
+        host=settings.host,
+        port=settings.port,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+    )
 
 
 @cli.command()
 def project() -> None:
     """Project events into the read tables, without serving; stands by while another process projects."""
-    with database(Settings(), create=True) as conninfo:
+    settings = Settings()
+    with database(settings, create=True) as conninfo:
         migrate(conninfo)
-        runner = Runner(conninfo, process_name("project"))
+        runner = Runner(Databases.of(conninfo, settings).project, process_name("project"))
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: runner.stop())
         runner.run()
@@ -118,11 +138,26 @@ def migrate_command(
         out.print(f"the database is at {migrations.current(conninfo) or 'no migration'}")
 
 
+@cli.command("roles")
+def roles_command(
+    apply: Annotated[bool, typer.Option("--apply", help="Run the SQL on the database, as a superuser, instead of printing it.")] = False,  # noqa: FBT002
+) -> None:
+    """Print the SQL that makes the least-privilege database accounts: migrator, writer, projector and reader."""
+    if not apply:
+        out.print(roles.script(), markup=False, end="")
+        return
+    with migrated_database(Settings()) as conninfo, connected(conninfo) as connection, connection.transaction():
+        for statement in roles.statements():
+            connection.execute(statement.encode())
+    out.print(f"made, with their rights: {', '.join(roles.ROLES)}")
+
+
 @cli.command()
 def rebuild() -> None:
     """Derive the read tables anew from the log, while others read and write."""
-    with migrated_database(Settings()) as conninfo, Progress("rebuild", err) as progress:
-        ended = Rebuild(conninfo).run(lambda state: progress.show(state.done, state.total))
+    settings = Settings()
+    with migrated_database(settings) as conninfo, Progress("rebuild", err) as progress:
+        ended = Rebuild(Databases.of(conninfo, settings).project).run(lambda state: progress.show(state.done, state.total))
     out.print(f"rebuild {ended.state}: {ended.done} events")
     if ended.state != "done":
         raise typer.Exit(1)
@@ -135,12 +170,13 @@ def verify(
 ) -> None:
     """Prove that the log is as it was written, and that the read tables say what it says. Exit status 1 where not."""
     both = log == tables
-    with migrated_database(Settings()) as conninfo:
+    settings = Settings()
+    with migrated_database(settings) as conninfo:
         if log or both:
             with connected(conninfo) as connection, Progress("log", err) as progress:
                 head = verify_log(connection, progress.show)
             out.print(f"the log is as it was written; its head: {head}")
-        if (tables or both) and _print_differences(conninfo):
+        if (tables or both) and _print_differences(Databases.of(conninfo, settings).project):
             raise typer.Exit(1)
 
 

@@ -63,6 +63,10 @@ class ReadTablesBehind(DomainError):
     """The read tables do not reflect position {position} yet. Try again."""
 
 
+class RebuildNotPermitted(DomainError):
+    """The service's account in the database may not rebuild: run rosterlog rebuild with the projector's account."""
+
+
 class MomentAhead(InvalidValue):
     """A moment that has not come yet."""
 
@@ -79,6 +83,7 @@ STATUS: Mapping[type[DomainError], int] = {
     StoreUnavailable: 503,
     ReadTablesBehind: 503,
     ShadowInUse: 409,
+    RebuildNotPermitted: 409,
 }
 """Domain error to status. An `Unknown` or `Gone` thing that the path does not name is a conflict, 409."""
 

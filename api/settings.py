@@ -5,7 +5,7 @@ from pathlib import Path
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -15,9 +15,14 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ROSTERLOG_", frozen=True)
 
     database_url: str | None = Field(None, description="A PostgreSQL 15 to 18, by a direct connection; unset: the embedded one.")
+    write_database_url: str | None = Field(None, description="The same database, by the account that appends to the log.")
+    project_database_url: str | None = Field(None, description="The same database, by the account that projects and rebuilds.")
+    read_database_url: str | None = Field(None, description="A replica of the database, for reads of the read tables as they are.")
     data_dir: Path = Field(Path("data"), description="Where the embedded PostgreSQL keeps its files.")
     host: str = Field("127.0.0.1", description="The address to serve on; only loopback, for as long as there is no authentication.")
     port: int = Field(8000, ge=1, le=65535, description="The port to serve on.")
+    workers: int = Field(1, ge=1, le=64, description="How many processes serve.")
+    project: bool = Field(True, description="Whether serving processes project, too, or leave that to others.")  # noqa: FBT003
     access_log: bool = Field(True, description="Whether each request leaves a line in the log.")  # noqa: FBT003
 
     @classmethod
@@ -25,7 +30,7 @@ class Settings(BaseSettings):
         """Return what holds where nothing is set, whatever the environment says."""
         return cls.model_construct()
 
-    @field_validator("database_url")
+    @field_validator("database_url", "write_database_url", "project_database_url", "read_database_url")
     @classmethod
     def _readable(cls, value: str | None) -> str | None:
         try:
@@ -34,6 +39,13 @@ class Settings(BaseSettings):
             # libpq's own words repeat the string, and with it the password.
             raise ValueError("is no connection string of PostgreSQL, such as postgresql://user:password@host/database") from None
         return value or None
+
+    @field_validator("write_database_url", "project_database_url", "read_database_url")
+    @classmethod
+    def _beside_the_main_one(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("database_url") is None:
+            raise ValueError("needs ROSTERLOG_DATABASE_URL, too")
+        return value
 
     @field_validator("host")
     @classmethod

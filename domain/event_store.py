@@ -31,7 +31,7 @@ APPEND_LOCK = 7_316_001
 RECORDED_CHANNEL = "rosterlog_recorded"
 """Notification channel: something was appended. A hint only; whoever follows the log looks by himself as well."""
 
-_SESSION = "SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '10s'; SET timezone = 'UTC'"
+_SESSION = "SET lock_timeout = '5s'; SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '10s'; SET timezone = 'UTC'"
 
 _LOCK = f"SELECT pg_advisory_xact_lock({APPEND_LOCK})"
 
