@@ -7,6 +7,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from api import documented, problems
+from api.auth import Authentication
 from api.bodies import HeadAsGet, JsonBodies
 from api.database import Databases
 from api.logs import access_logger
@@ -15,6 +16,7 @@ from api.requests import Requests
 from api.routes import classes, groups, members, metrics, projections, service, users
 from api.service import Service
 from api.settings import Settings
+from api.tokens import Tokens
 
 _DESCRIPTION = """
 Who is in which class, in which role, since when, and who changed it. Every change is an event with its actor and reason, and nothing is
@@ -44,6 +46,8 @@ def create_app(conninfo: Callable[[], str], settings: Settings | None = None) ->
     problems.install(app)
     documented.complete(app)
     app.add_middleware(JsonBodies)
+    if settings.auth_keys is not None:
+        app.add_middleware(Authentication, tokens=Tokens(settings), metrics_open=settings.metrics_open)
     app.add_middleware(Requests, metrics=counted, access=access_logger() if settings.access_log else None)
     app.add_middleware(HeadAsGet)
     return app

@@ -7,6 +7,8 @@ import signal
 import sys
 import tempfile
 from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import psycopg
@@ -18,12 +20,14 @@ from pydantic import ValidationError
 from rich.console import Console
 from sqlalchemy.exc import DBAPIError
 
-from api import logs, roles
+from api import keys, logs, roles, tokens
 from api.app import create_app
+from api.auth import SCOPES
 from api.database import Databases, DatabaseUnusable, database, migrate, migrated_database
 from api.demo import demo_id
 from api.demo import load as load_demo
 from api.embedded import EmbeddedError
+from api.keys import KeysUnreadable
 from api.metrics import MULTIPROCESS
 from api.progress import Progress
 from api.service import connected, process_name
@@ -68,7 +72,7 @@ def main() -> None:
         for error in wrong.errors():
             err.print(f"ROSTERLOG_{str(error['loc'][0]).upper()}: {error['msg'].removeprefix('Value error, ')}")
         sys.exit(1)
-    except (EmbeddedError, DatabaseUnusable, DomainError, LogAltered, psycopg.Error, CommandError) as wrong:
+    except (EmbeddedError, DatabaseUnusable, KeysUnreadable, DomainError, LogAltered, psycopg.Error, CommandError) as wrong:
         err.print(f"rosterlog: {wrong}", markup=False)
         sys.exit(1)
     except DBAPIError as wrong:
@@ -150,6 +154,25 @@ def roles_command(
         for statement in roles.statements():
             connection.execute(statement.encode())
     out.print(f"made, with their rights: {', '.join(roles.ROLES)}")
+
+
+@cli.command()
+def token(
+    subject: Annotated[str, typer.Option(help="Whom the token speaks for; the actor of the commands.")],
+    key: Annotated[Path, typer.Option(help="The private key, as PEM: RSA, EC or Ed25519.")],
+    scope: Annotated[list[str], typer.Option(help=f"What it allows, once for each scope: {', '.join(SCOPES)}.")],
+    minutes: Annotated[int, typer.Option(min=1, help="How long it counts.")] = 60,
+    make_key: Annotated[bool, typer.Option("--make-key", help="Make the key first; an existing file is an error.")] = False,  # noqa: FBT002
+) -> None:
+    """Print a token signed with a local key, for trying and for scripts."""
+    settings = Settings()
+    if settings.auth_keys is None:
+        raise typer.BadParameter("set ROSTERLOG_AUTH_KEYS, ROSTERLOG_AUTH_ISSUER and ROSTERLOG_AUTH_AUDIENCE as for the service")
+    if unknown := set(scope) - set(SCOPES):
+        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: the scopes are {', '.join(SCOPES)}")
+    if make_key:
+        keys.make(key)
+    out.print(tokens.make(settings, key, subject, scope, timedelta(minutes=minutes)), markup=False)
 
 
 @cli.command()
