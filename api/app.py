@@ -10,6 +10,7 @@ from api import documented, problems
 from api.auth import Authentication
 from api.bodies import HeadAsGet, JsonBodies
 from api.database import Databases
+from api.local import LocalOnly
 from api.logs import access_logger
 from api.metrics import Metrics
 from api.requests import Requests
@@ -48,6 +49,8 @@ def create_app(conninfo: Callable[[], str], settings: Settings | None = None) ->
     app.add_middleware(JsonBodies)
     if settings.auth_keys is not None:
         app.add_middleware(Authentication, tokens=Tokens(settings), metrics_open=settings.metrics_open)
+    else:
+        app.add_middleware(LocalOnly)
     app.add_middleware(Requests, metrics=counted, access=access_logger() if settings.access_log else None)
     app.add_middleware(HeadAsGet)
     return app

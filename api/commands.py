@@ -40,7 +40,8 @@ def provenance(
     principal = getattr(request.state, "principal", None)
     if principal is not None and roster_actor is not None:
         raise InvalidValue("actor", "authenticated", "Roster-Actor can't be given: the token says who gives the command")
-    actor = principal.actor if principal is not None else roster_actor or _UNAUTHENTICATED
+    given = _UNAUTHENTICATED if roster_actor is None else roster_actor
+    actor = given if principal is None else principal.actor
     if not actor.isascii():
         raise InvalidValue("actor", "ascii", "Roster-Actor is ASCII")
     reason = None if roster_reason is None else _percent_decoded(roster_reason)

@@ -96,6 +96,7 @@ _NOT_OF_THE_DOMAIN = {
     "not-migrated": "The database is not at the migration that this release needs: run rosterlog migrate.",
     "projection-stalled": "Events wait to be projected and none is: see failure in /v1/projections.",
     "projection-leaderless": "No process projects events into the read tables: start rosterlog serve or rosterlog project.",
+    "not-local": "The service has no authentication, so it answers this machine only, and no page of another one.",
     "unauthenticated": "The request needs a token that counts, as Authorization: Bearer <token>.",
     "scope-missing": "The token counts, but does not allow this. WWW-Authenticate names the scope that does.",
     "token-confined": "The token is confined to groups, which this release can't do; it refuses it rather than show everything.",
