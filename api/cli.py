@@ -30,6 +30,7 @@ from api.embedded import EmbeddedError
 from api.keys import KeysUnreadable
 from api.metrics import MULTIPROCESS
 from api.progress import Progress
+from api.protocol import GuardedProtocol
 from api.service import connected, process_name
 from api.settings import Settings, masked
 from domain.errors import DomainError
@@ -104,6 +105,8 @@ def _serve(app: FastAPI | str, settings: Settings) -> None:
         workers=settings.workers,
         host=settings.host,
         port=settings.port,
+        http=GuardedProtocol,
+        ws="none",
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=DRAIN_SECONDS,
         log_config=None,

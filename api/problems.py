@@ -89,6 +89,8 @@ STATUS: Mapping[type[DomainError], int] = {
 
 _NOT_OF_THE_DOMAIN = {
     "invalid-request": "The request breaks a rule of form or value. Each entry of errors names the place, the rule and what is wrong.",
+    "headers-too-large": "The request line and the headers may have 64 KiB.",
+    "request-too-slow": "A request must arrive, with its body, within a minute.",
     "body-too-large": f"A body may have {BODY_BYTES} bytes.",
     "unsupported-media-type": "Bodies are JSON, declared with Content-Type: application/json.",
     "not-found": "No such path. The API is described at /docs.",

@@ -10,6 +10,7 @@ import uvicorn
 
 from api.app import create_app
 from api.embedded import EmbeddedPostgres
+from api.protocol import GuardedProtocol
 from api.settings import Settings
 from tests.api.client import Api
 from tests.conftest import TEMPLATE, fresh_database
@@ -19,7 +20,8 @@ from tests.domain.threads import eventually
 @contextmanager
 def serving(database: str, settings: Settings | None = None) -> Iterator[Api]:
     listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(lambda: database, settings), log_config=None, access_log=False, lifespan="on"))
+    config = uvicorn.Config(create_app(lambda: database, settings), http=GuardedProtocol, log_config=None, access_log=False, lifespan="on")
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
