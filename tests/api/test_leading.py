@@ -87,7 +87,9 @@ def test_a_stand_by_takes_over_within_seconds_when_the_leader_ends(
             first.wait(SECONDS)
             position = roster.register_user(uuid4(), by()).position
             eventually(lambda: checkpoint(connection) == position)
-            statement = "SELECT (progressed_at - (SELECT max(recorded_at) FROM log.events)) < make_interval(secs => %s) FROM roster.checkpoint"
+            statement = (
+                "SELECT (progressed_at - (SELECT max(recorded_at) FROM log.events)) < make_interval(secs => %s) FROM roster.checkpoint"
+            )
             assert connection.execute(statement, [TAKE_OVER_SECONDS]).fetchone() == (True,)
             assert leader(connection) == "stand-by"
 
@@ -212,9 +214,7 @@ class Pair:
         raise AssertionError
 
 
-def test_two_servers_restarted_in_turn_answer_every_command_and_show_what_they_answered(
-    connection: Connection[Any], database: str
-) -> None:
+def test_two_servers_restarted_in_turn_answer_every_command_and_show_what_they_answered(connection: Connection[Any], database: str) -> None:
     pair, stopping, registered = Pair(database), threading.Event(), list[str]()
     failures = list[BaseException]()
 

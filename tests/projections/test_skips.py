@@ -8,6 +8,7 @@ from psycopg import Connection
 
 from domain.errors import InvalidValue
 from domain.event_codec import EventCodec
+from domain.events import RosterAggregate
 from domain.roster import Roster
 from domain.values import Role
 from projections import skips
@@ -113,9 +114,7 @@ def test_a_skip_needs_a_reason_and_an_actor(connection: Connection[Any], reason:
     assert skips.active(connection) == []
 
 
-def test_a_skip_can_be_taken_back_and_a_rebuild_then_projects_the_event(
-    roster: Roster, connection: Connection[Any], database: str
-) -> None:
+def test_a_skip_can_be_taken_back_and_a_rebuild_then_projects_the_event(roster: Roster, connection: Connection[Any], database: str) -> None:
     head = record_everything(roster)
     skip_recorded(connection, head)
     project_all(connection)
@@ -181,16 +180,15 @@ def test_every_single_event_can_be_skipped_and_all_projections_agree(roster: Ros
         assert list(verify_tables(database)) == [], f"position {position}"
 
 
-def test_a_skipped_event_counts_in_its_stream_so_that_commands_can_be_compared_with_it(
-    roster: Roster, connection: Connection[Any]
-) -> None:
+def test_a_skipped_event_counts_in_its_stream_so_that_commands_can_be_compared_with_it(roster: Roster, connection: Connection[Any]) -> None:
     record_everything(roster)
     roster.rename_group(GROUP, "Skipped", by())
     roster.change_class(CLASS, by(), name="Skipped")
     for topic, stream, nth in (("GroupRenamed", GROUP, 1), ("ClassRenamed", CLASS, 1)):
         skip_recorded(connection, position_of(connection, topic, stream, nth))
     project_all(connection, 5)
-    for table, stream, aggregate in (("groups", GROUP, roster.repository.get(GROUP)), ("classes", CLASS, roster.repository.get(CLASS))):
+    for table, stream in (("groups", GROUP), ("classes", CLASS)):
+        aggregate: RosterAggregate = roster.repository.get(stream)
         row = connection.execute(f"SELECT version, name FROM roster.{table} WHERE id = %s", [stream]).fetchone()
         assert row is not None
         assert row[0] == aggregate.version
