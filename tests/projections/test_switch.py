@@ -63,9 +63,7 @@ def test_a_rebuild_says_in_how_many_rows_the_old_tables_differed(head: int, conn
     assert Rebuild(database).run().differing == 0
 
 
-def test_a_transaction_older_than_the_new_tables_never_finds_them_half_empty(
-    head: int, connection: Connection[Any], database: str
-) -> None:
+def test_a_transaction_older_than_the_new_tables_never_finds_them_half_empty(head: int, connection: Connection[Any], database: str) -> None:
     with psycopg.connect(database) as reader, ThreadPoolExecutor(1) as threads:
         reader.isolation_level = IsolationLevel.REPEATABLE_READ
         # A snapshot, and no lock on any read table: only the snapshot can hold up the switch.
