@@ -3,6 +3,7 @@
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import httpx
@@ -46,6 +47,9 @@ def test_readers_of_the_api_get_whole_and_true_answers_during_rebuilds(api: Api)
                 user = client.new_user()
                 assert client.read(f"/v1/users/{user}")["id"] == user
 
+    def more_than(before: int) -> bool:
+        return len(reads) > before or any(other.done() for other in others)
+
     with ThreadPoolExecutor(4) as threads:
         others = [threads.submit(read, number) for number in range(3)] + [threads.submit(command)]
         try:
@@ -54,7 +58,7 @@ def test_readers_of_the_api_get_whole_and_true_answers_during_rebuilds(api: Api)
                 done(api.post(REBUILD), 202)
                 eventually(lambda: api.read(REBUILD)["state"] != "running")
                 assert api.read(REBUILD)["state"] == "done"
-                eventually(lambda before=before: len(reads) > before or any(other.done() for other in others))
+                eventually(partial(more_than, before))
         finally:
             stopping.set()
         for other in others:
@@ -66,7 +70,7 @@ def failing(api: Api, connection: Connection[Any]) -> tuple[int, str]:
     """Record an event that can't be projected; return its position and the class that it is about."""
     class_id = api.new_class()
     state = json.dumps({"reason": None, "request_id": None, "previous_name": "x", "name": "too long" * 20}).encode()
-    bad = insert_event(connection, "ClassRenamed", EventCodec(), state, class_id=class_id)
+    bad = insert_event(connection, "ClassRenamed", EventCodec(), state, class_id=UUID(class_id))
     eventually(lambda: projection_status(connection).failing_position == bad)
     return bad, class_id
 

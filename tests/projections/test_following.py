@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -98,10 +99,14 @@ def test_a_position_that_is_drawn_and_not_committed_is_waited_for_and_never_pass
     assert list(verify_tables(database)) == []
 
 
+def _reached(connection: Connection[Any], position: int) -> bool:
+    return checkpoint(connection) == position
+
+
 def test_lost_hints_delay_and_lose_nothing(following: None, connection: Connection[Any], database: str) -> None:
     for _ in range(3):
         position = insert_event(connection, "UserRegistered", EventCodec())
-        eventually(lambda position=position: checkpoint(connection) == position)
+        eventually(partial(_reached, connection, position))
     assert list(verify_tables(database)) == []
 
 

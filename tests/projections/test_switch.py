@@ -12,8 +12,8 @@ from psycopg.conninfo import make_conninfo
 
 from domain.event_codec import EventCodec
 from domain.roster import Roster
-from projections import comparison, rebuild, shadow, skips, switch
-from projections.projector import EventFails
+from projections import comparison, rebuild, rebuild_record, shadow, skips, switch
+from projections.projector import EventFails, project_up_to_failure
 from projections.rebuild import Rebuild
 from projections.runner import _RECORD_FAILURE
 from projections.switch import ReaderInTheWay, SwitchImpossible
@@ -121,7 +121,7 @@ STEPS: list[tuple[Any, str]] = [
     (switch, "refuse_older_snapshots"),
     (switch, "lock_live"),
     (switch, "switch"),
-    (rebuild.record, "end"),
+    (rebuild_record, "end"),
 ]
 
 
@@ -222,7 +222,7 @@ def test_a_role_that_owns_the_read_tables_and_only_reads_the_log_projects_skips_
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             own.execute("INSERT INTO log.events SELECT * FROM log.events")
         with pytest.raises(EventFails):
-            raise rebuild.project_up_to_failure(own, "roster", limit=1000) or AssertionError
+            raise project_up_to_failure(own, "roster", limit=1000) or AssertionError
         own.execute(_RECORD_FAILURE, {"position": bad, "failure": "unknown"})
         skips.skip(own, bad, reason="a test", actor="operator-1")
         assert project_all(own) == bad
