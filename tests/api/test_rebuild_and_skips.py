@@ -5,6 +5,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -22,16 +23,20 @@ from tests.projections.tables import checkpoint
 REBUILD = "/v1/projections/rebuild"
 
 
-def test_readers_of_the_api_get_whole_and_true_answers_during_rebuilds(api: Api) -> None:
-    group = api.new_group()
+def answers(api: Api) -> dict[str, Any]:
+    """Make classes and their rosters, and return what each path about them answers."""
+    group, users = api.new_group(), api.new_users(4)
     classes = [api.new_class(group, f"Class {number}") for number in range(3)]
-    users = api.new_users(4)
     for class_id in classes:
         for user in users:
             api.enrol(class_id, user)
-    paths = [f"/v1/classes/{class_id}/members" for class_id in classes]
-    paths += [f"/v1/users/{user}/memberships" for user in users] + [f"/v1/groups/{group}/classes", f"/v1/groups/{group}"]
-    expected = {path: api.read(path) for path in paths}
+    paths = [f"/v1/classes/{class_id}/members" for class_id in classes] + [f"/v1/users/{user}/memberships" for user in users]
+    return {path: api.read(path) for path in (*paths, f"/v1/groups/{group}/classes", f"/v1/groups/{group}")}
+
+
+def test_readers_of_the_api_get_whole_and_true_answers_during_rebuilds(api: Api) -> None:
+    expected = answers(api)
+    paths = list(expected)
     stopping, reads = threading.Event(), list[int]()
 
     def read(prefer: int) -> None:
