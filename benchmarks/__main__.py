@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import append, commands, rebuild, soak
+from benchmarks import append, commands, lag, rebuild, soak
 
-BENCHMARKS = {"append": append.measure, "commands": commands.measure, "rebuild": rebuild.measure, "soak": soak.measure}
+BENCHMARKS = {"append": append.measure, "commands": commands.measure, "lag": lag.measure, "rebuild": rebuild.measure, "soak": soak.measure}
 
 
 def main(
