@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -14,9 +14,11 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from starlette.responses import Response
 
-from api import cursors
+from api import cursors, rosters
+from api.gathering import Gathering, Row
 from api.problems import MomentAhead, ReadTablesBehind
-from api.schemas import HistoryPage, Page, PageAsOf, Reading, ReadingAsOf
+from api.rosters import Rosters
+from api.schemas import HistoryPage, MemberPage, Page, PageAsOf, Reading, ReadingAsOf
 from domain.errors import (
     ClassDeleted,
     ClassUnknown,
@@ -29,8 +31,8 @@ from domain.errors import (
     UserUnknown,
 )
 from domain.event_store import APPEND_LOCK
-from projections import history, queries
-from projections.queries import Listing, Parameters, Thing
+from projections import history, many, queries
+from projections.queries import CLASS_BY_ID, GROUP_BY_ID, MEMBER_BY_ID, USER_BY_ID, Listing, Parameters, Thing
 from projections.visibility import Visibility
 
 WAIT_SECONDS = 5.0
@@ -48,6 +50,8 @@ class Reads:
         """Read over connections of `pool`, and wait with `visibility`."""
         self._pool = pool
         self._visibility = visibility
+        self._rosters = Rosters(self._rows)
+        self._things = {thing.kind: self._gathered(thing) for thing in (GROUP_BY_ID, USER_BY_ID, CLASS_BY_ID, MEMBER_BY_ID)}
 
     async def thing(self, request: Request, thing: Thing, ids: Mapping[str, UUID], reading: Reading) -> Response:
         """Answer with one thing. Raises that it is unknown or gone."""
@@ -57,10 +61,24 @@ class Reads:
 
     async def found(self, thing: Thing, ids: Mapping[str, UUID], at: int | None = None) -> tuple[int, int, str]:
         """Return position, version and JSON of one thing. Raises that it is unknown or gone."""
-        position, version, item = (await self._rows(thing.statement(at=at), {**ids, "at": at}))[0]
+        if at is None:
+            position, version, item = await self._things[thing.kind].answer(*(ids[name] for name in many.IDS[thing.kind]))
+        else:
+            position, version, item = (await self._rows(thing.statement(at=at), {**ids, "at": at}))[0]
         if item is None:
             await self._raise_missing(thing, ids, position, at)
         return position, version, item
+
+    async def roster(self, request: Request, class_id: UUID, page: MemberPage) -> Response:
+        """Answer with a page of a roster. Raises that the class is unknown or gone."""
+        if page.model_fields_set <= {"limit", "min_position"}:
+            await self.wait_for(page.min_position)
+            position, version, size, items = await self._rosters.read(class_id, request.headers.get("if-none-match"))
+            if version is None:
+                await self._raise_missing(CLASS_BY_ID, {"class_id": class_id}, position, None)
+            elif size <= page.limit:
+                return _answer(request, f'{{"items":[{items}],"next_cursor":null}}', position, rosters.etag(version, size))
+        return await self.listing(request, queries.MEMBERS, {"class_id": class_id}, page, {"role": page.role})
 
     async def listing(
         self, request: Request, listing: Listing, ids: Mapping[str, UUID], page: Page | PageAsOf, filters: Mapping[str, Any] | None = None
@@ -115,9 +133,25 @@ class Reads:
         except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError, PoolTimeout) as lost:
             raise StoreUnavailable from lost
 
-    async def _rows(self, statement: str, parameters: Parameters) -> list[tuple[Any, ...]]:
+    async def _rows(self, statement: str, parameters: Parameters | Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Read; once more, where the connection turns out to be lost, such as to a database that was restarted."""
+        async with self.connection() as connection:
+            try:
+                return await (await connection.execute(statement, parameters)).fetchall()
+            except psycopg.OperationalError:
+                if not connection.broken:
+                    raise
+        await self._pool.check()
         async with self.connection() as connection:
             return await (await connection.execute(statement, parameters)).fetchall()
+
+    def _gathered(self, thing: Thing) -> Gathering:
+        statement = many.things(thing)
+
+        async def ask(questions: Sequence[Row]) -> Sequence[Row]:
+            return await self._rows(statement, [list(column) for column in zip(*questions, strict=True)])
+
+        return Gathering(ask)
 
     async def _moment(self, reading: Reading) -> int | None:
         """Return the position to read the log at, None for the read tables as they are."""

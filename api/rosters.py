@@ -1,0 +1,57 @@
+"""Rosters of classes as they are now: the read that everybody does all day."""
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+from uuid import UUID
+
+from eventsourcing.application import LRUCache
+
+from api.gathering import Gathering, Row
+from projections import many
+
+KEPT = 5_000
+"""How many rosters to keep as they were written last: about 6 kB each for a class of 30."""
+LARGEST = 1000
+"""Most members of a roster that is answered from here: no page is longer."""
+
+_ETAG = re.compile(r'(?:W/)?"(\d{1,18})-([0-9a-f]{1,8})"')
+
+Rows = Callable[[str, Sequence[Any]], Awaitable[Sequence[Row]]]
+
+
+class Rosters:
+    """Answers with rosters, and writes one out only where it has changed. Each answer was looked up in the database: none is stale."""
+
+    def __init__(self, rows: Rows) -> None:
+        """Read with `rows`, which returns the rows of a statement."""
+        self._rows = rows
+        self._gathering = Gathering(self._ask)
+        self._kept: LRUCache[UUID, tuple[int, int, str]] = LRUCache(KEPT)
+
+    async def read(self, class_id: UUID, wanted: str | None) -> tuple[int, int | None, int, str | None]:
+        """Return position, version, size and items of a roster; `wanted` is what the caller says to have.
+
+        The version is null where there is no such class, the items where they are what the caller has, or too many for one page.
+        """
+        kept = self._kept.get(class_id) if class_id in self._kept.cache else None
+        version, size = _state(wanted) or (kept[:2] if kept else (None, None))
+        position, found_version, found_size, items = await self._gathering.answer(class_id, version, size)
+        if items is not None:
+            self._kept.put(class_id, (found_version, found_size, items))
+        elif kept is not None and kept[:2] == (found_version, found_size):
+            items = kept[2]
+        return position, found_version, found_size, items
+
+    async def _ask(self, questions: Sequence[Row]) -> Sequence[Row]:
+        return await self._rows(many.ROSTERS, [LARGEST, *map(list, zip(*questions, strict=True))])
+
+
+def etag(version: int, size: int) -> str:
+    """Return the ETag of a roster."""
+    return f'"{version}-{size:x}"'
+
+
+def _state(wanted: str | None) -> tuple[int, int] | None:
+    found = _ETAG.fullmatch(wanted.strip()) if wanted else None
+    return (int(found[1]), int(found[2], 16)) if found else None
