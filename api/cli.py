@@ -17,11 +17,13 @@ from rich.console import Console
 from rich.logging import RichHandler
 from sqlalchemy.exc import DBAPIError
 
+from api import cli_import
 from api.app import create_app
 from api.database import DatabaseUnusable, database, migrate, migrated_database
 from api.demo import demo_id
 from api.demo import load as load_demo
 from api.embedded import EmbeddedError
+from api.importing import FileUnusable
 from api.progress import Progress
 from api.service import connected, process_name
 from api.settings import Settings, masked
@@ -63,7 +65,7 @@ def main() -> None:
         for error in wrong.errors():
             err.print(f"ROSTERLOG_{str(error['loc'][0]).upper()}: {error['msg'].removeprefix('Value error, ')}")
         sys.exit(1)
-    except (EmbeddedError, DatabaseUnusable, DomainError, LogAltered, psycopg.Error, CommandError) as wrong:
+    except (EmbeddedError, DatabaseUnusable, FileUnusable, DomainError, LogAltered, psycopg.Error, CommandError) as wrong:
         err.print(f"rosterlog: {wrong}", markup=False)
         sys.exit(1)
     except DBAPIError as wrong:
@@ -192,6 +194,11 @@ def demo() -> None:
         finally:
             log.close()
     out.print(f"the district is loaded up to position {position}; a class to look at: /v1/classes/{demo_id('math-7b')}/history")
+
+
+cli.command("register")(cli_import.register)
+cli.command("enrol")(cli_import.enrol)
+cli.command("roster")(cli_import.set_roster)
 
 
 @cli.command()
