@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import append, commands, rebuild
+from benchmarks import append, commands, reads, rebuild
 
-BENCHMARKS = {"append": append.measure, "commands": commands.measure, "rebuild": rebuild.measure}
+BENCHMARKS = {"append": append.measure, "commands": commands.measure, "reads": reads.measure, "rebuild": rebuild.measure}
 
 
 def main(
