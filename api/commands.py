@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from urllib.parse import unquote_to_bytes
 from uuid import UUID
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Request
 from starlette.responses import JSONResponse, Response
 
 from api.reads import WAIT_SECONDS
@@ -90,21 +90,14 @@ class Commands:
         return await self._service.visibility.reached(outcome.position, WAIT_SECONDS)
 
 
-# One dependency, and no thread for it: the framework runs each that is no coroutine in a thread of its pool.
-async def _command(
-    request: Request,
-    roster_actor: Annotated[str | None, Header(description="Who gives the command: an opaque id, no e-mail address.")] = None,
-    roster_reason: Annotated[str | None, Header(description="Why, in percent-encoded UTF-8; kept in the log for ever.")] = None,
-    if_match: Annotated[str | None, Header(description='The version the command relies on, as `"7"`.')] = None,
-    prefer: Annotated[str | None, Header(description="`respond-async`: answer 202 once recorded.")] = None,  # noqa: ARG001
-    idempotency_key: Annotated[
-        str | None, Header(description="Makes the request safe to repeat within 24 hours: it is carried out once, and answered the same.")
-    ] = None,
-) -> Commands:
+# A coroutine, because the framework runs any other function in a thread of its pool; and it takes the headers from the request, because the
+# framework needs as long to hand over four as for all else (see `documented.COMMAND_HEADERS`).
+async def _command(request: Request) -> Commands:
     """Read what the headers say about the command. Raises `InvalidValue`."""
     _refuse_parameters(request)
-    by = _provenance(request, roster_actor, roster_reason)
-    return Commands(request, by, _expected(if_match), _repeatable(request, by.actor, idempotency_key))
+    headers = request.headers
+    by = _provenance(request, headers.get("roster-actor"), headers.get("roster-reason"))
+    return Commands(request, by, _expected(headers.get("if-match")), _repeatable(request, by.actor, headers.get("idempotency-key")))
 
 
 Command = Annotated[Commands, Depends(_command)]

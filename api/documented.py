@@ -11,6 +11,16 @@ _HEADERS = {
     "ETag": {"description": "The version of what the answer shows.", "schema": {"type": "string"}},
     "Roster-Position": {"description": "The position of the log that the answer reflects.", "schema": {"type": "integer"}},
 }
+COMMAND_HEADERS = {
+    "Roster-Actor": "Who gives the command: an opaque id, no e-mail address.",
+    "Roster-Reason": "Why, in percent-encoded UTF-8; kept in the log for ever.",
+    "If-Match": 'The version the command relies on, as `"7"`.',
+    "Prefer": "`respond-async`: answer 202 once recorded.",
+    "Idempotency-Key": "Makes the request safe to repeat within 24 hours: it is carried out once, and answered the same.",
+}
+"""What every command reads from its headers."""
+
+_ACCEPTED = "Recorded, not yet visible."
 _SAYS = {
     404: "The path's thing never existed.",
     409: "The command contradicts the roster as it is.",
@@ -36,15 +46,21 @@ def read(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def command(*statuses: int, success: tuple[int, ...] = (200,)) -> dict[int | str, dict[str, Any]]:
     """Document a command: its headers, 202, and its refusals besides those that every command has."""
-    accepted = {"model": Accepted, "description": "Recorded, not yet visible.", "headers": _HEADERS}
+    accepted = {"model": Accepted, "description": _ACCEPTED, "headers": _HEADERS}
     answers: dict[int | str, dict[str, Any]] = {status: {"headers": _HEADERS} for status in success}
     return {**answers, 202: accepted, **problems(*statuses, 409, 413, 415, 422, 503)}
 
 
 def complete(app: FastAPI) -> None:
-    """Say what FastAPI can't: problems have a media type of their own, and a repeated creation answers 200 with the thing."""
-    operations = (operation for path in app.openapi()["paths"].values() for operation in path.values())
-    for answers in (operation["responses"] for operation in operations):
+    """Say what FastAPI can't: media type of problems, headers of commands, and that a repeated creation answers 200 with the thing."""
+    for operation in (operation for path in app.openapi()["paths"].values() for operation in path.values()):
+        answers = operation["responses"]
+        if answers.get("202", {}).get("description") == _ACCEPTED:
+            headers = [
+                {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "description": what}
+                for name, what in COMMAND_HEADERS.items()
+            ]
+            operation["parameters"] = [*operation.get("parameters", []), *headers]
         for answer in answers.values():
             if MEDIA_TYPE in answer.get("content", {}):
                 answer["content"] = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
