@@ -167,8 +167,8 @@ def _items(given: Sequence[Any], form: TypeAdapter[_Form], make: Callable[[_Form
         try:
             return make(form.validate_python(one))
         except ValidationError as wrong:
-            errors = problems.errors_of(wrong.errors(), "body", "items", index)
-            return Refused("invalid-request", problems.summary(errors), errors)
+            detail = problems.summary(problems.errors_of(wrong.errors(), "body"))
+            return Refused("invalid-request", detail, problems.errors_of(wrong.errors(), "body", "items", index))
 
     return Items([item(index, one) for index, one in enumerate(given)])
 

@@ -19,13 +19,14 @@ from pydantic import ValidationError
 from rich.console import Console
 from sqlalchemy.exc import DBAPIError
 
-from api import keys, logs, roles, server, tokens
+from api import cli_import, keys, logs, roles, server, tokens
 from api.app import create_app
 from api.auth import SCOPES
 from api.database import Databases, DatabaseUnusable, database, migrate, migrated_database
 from api.demo import demo_id
 from api.demo import load as load_demo
 from api.embedded import EmbeddedError
+from api.importing import FileUnusable
 from api.keys import KeysUnreadable
 from api.metrics import MULTIPROCESS
 from api.progress import Progress
@@ -70,7 +71,8 @@ def main() -> None:
             err.print(f"ROSTERLOG_{str(error['loc'][0]).upper()}: {error['msg'].removeprefix('Value error, ')}")
         sys.exit(1)
     except (
-        EmbeddedError, DatabaseUnusable, KeysUnreadable, DomainError, LogAltered, EventFails, SwitchImpossible, psycopg.Error, CommandError,
+        EmbeddedError, DatabaseUnusable, KeysUnreadable, FileUnusable, DomainError, LogAltered, EventFails, SwitchImpossible,
+        psycopg.Error, CommandError,
     ) as wrong:  # fmt: skip
         err.print(f"rosterlog: {wrong}", markup=False)
         sys.exit(1)
@@ -282,6 +284,11 @@ def demo() -> None:
         finally:
             log.close()
     out.print(f"the district is loaded up to position {position}; a class to look at: /v1/classes/{demo_id('math-7b')}/history")
+
+
+cli.command("register")(cli_import.register)
+cli.command("enrol")(cli_import.enrol)
+cli.command("roster")(cli_import.set_roster)
 
 
 @cli.command()

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from urllib.parse import unquote_to_bytes
 from uuid import UUID
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Request
 from starlette.responses import JSONResponse, Response
 
 from api.reads import WAIT_SECONDS
@@ -21,89 +21,30 @@ from domain.values import Provenance
 from projections.queries import Thing
 
 # A roster's ETag begins with the version of its class.
-_VERSION = re.compile(r'(?:W/)?"(\d{1,18})(?:-[0-9a-f]+)?"', re.ASCII)
+_VERSION = re.compile(r'(?:W/)?"(\d{1,18})(?:-[0-9a-f.]+)?"', re.ASCII)
 _WELL_ENCODED = re.compile(r"(?:[^%\x80-\U0010ffff]|%[0-9A-Fa-f]{2})*")
 _KEY = re.compile(r'"([\x21\x23-\x7e]{1,255})"|([\x21\x23-\x7e]{1,255})')
 _UNAUTHENTICATED = "local"
 """The actor where no authentication is configured and the request names none."""
 
 
-def service_of(request: Request) -> Service:
+async def service_of(request: Request) -> Service:
     """Return what the application offers its routes."""
     service: Service = request.app.state.service
     return service
 
 
-def provenance(
-    request: Request,
-    roster_actor: Annotated[str | None, Header(description="Who gives the command: an opaque id, no e-mail address.")] = None,
-    roster_reason: Annotated[str | None, Header(description="Why, in percent-encoded UTF-8; kept in the log for ever.")] = None,
-) -> Provenance:
-    """Read who gives the command and why. Raises `InvalidValue`."""
-    principal = getattr(request.state, "principal", None)
-    if principal is not None and roster_actor is not None:
-        raise InvalidValue("actor", "authenticated", "Roster-Actor can't be given: the token says who gives the command")
-    given = _UNAUTHENTICATED if roster_actor is None else roster_actor
-    actor = given if principal is None else principal.actor
-    if not actor.isascii():
-        raise InvalidValue("actor", "ascii", "Roster-Actor is ASCII")
-    reason = None if roster_reason is None else _percent_decoded(roster_reason)
-    by = Provenance(actor, source="api", request_id=request.state.request_id, reason=reason)
-    request.state.actor = by.actor
-    return by
-
-
-def if_match(if_match: Annotated[str | None, Header(description='The version the command relies on, as `"7"`.')] = None) -> int | None:
-    """Read the version that the command relies on, None for any. Raises `InvalidValue`."""
-    if if_match is None or if_match.strip() == "*":
-        return None
-    found = _VERSION.fullmatch(if_match.strip())
-    if found is None:
-        raise InvalidValue("header:If-Match", "version", 'If-Match is a version in quotes, such as "7"')
-    return int(found[1])
-
-
-def prefer(prefer: Annotated[str | None, Header(description="`respond-async`: answer 202 once recorded.")] = None) -> bool:
-    """Tell whether the caller would rather not wait until the change is visible (RFC 7240)."""
-    return "respond-async" in {part.partition(";")[0].strip().lower() for part in (prefer or "").split(",")}
-
-
-def idempotency_key(
-    idempotency_key: Annotated[
-        str | None, Header(description="Makes the request safe to repeat within 24 hours: it is carried out once, and answered the same.")
-    ] = None,
-) -> str | None:
-    """Read the key of a request that may come again. Raises `InvalidValue`."""
-    if idempotency_key is None:
-        return None
-    # The draft has a string of structured fields (RFC 8941), in quotes; most clients send it bare.
-    found = _KEY.fullmatch(idempotency_key.strip())
-    if found is None:
-        raise InvalidValue("header:Idempotency-Key", "key", "Idempotency-Key is 1 to 255 visible ASCII characters, such as a UUID")
-    return found[1] or found[2]
-
-
 class Commands:
     """One request's command, from its headers to its answer."""
 
-    def __init__(
-        self,
-        request: Request,
-        service: Annotated[Service, Depends(service_of)],
-        by: Annotated[Provenance, Depends(provenance)],
-        expected: Annotated[int | None, Depends(if_match)],
-        respond_async: Annotated[bool, Depends(prefer)],
-        key: Annotated[str | None, Depends(idempotency_key)],
-    ) -> None:
-        """Take what the dependencies read from the request."""
-        _refuse_parameters(request)
-        self._service = service
+    def __init__(self, request: Request, by: Provenance, expected: int | None, repeatable: Repeatable | None) -> None:
+        """Give `request` as a command; it relies on the version `expected`, and may come again where it is `repeatable`."""
+        self._service: Service = request.app.state.service
         self.request = request
-        self.roster = service.roster
+        self.roster = self._service.roster
         self.by = by
         self.expected = expected
-        self._respond_async = respond_async
-        self._repeatable = None if key is None else _repeatable(request, by.actor, key)
+        self._repeatable = repeatable
 
     @property
     def id(self) -> UUID:
@@ -144,9 +85,25 @@ class Commands:
         return JSONResponse(body, 200, headers)
 
     async def _is_visible(self, outcome: Outcome) -> bool:
-        if self._respond_async and outcome.changed:
+        if outcome.changed and _prefers_not_to_wait(self.request):
             return False
         return await self._service.visibility.reached(outcome.position, WAIT_SECONDS)
+
+
+# A coroutine, because the framework runs any other function in a thread of its pool; and it takes the headers from the request, because the
+# framework needs as long to hand over four as for all else (see `documented.COMMAND_HEADERS`).
+async def _command(request: Request) -> Commands:
+    """Read what the headers say about the command. Raises `InvalidValue`."""
+    _refuse_parameters(request)
+    headers = request.headers
+    by = _provenance(request, headers.get("roster-actor"), headers.get("roster-reason"))
+    return Commands(request, by, _expected(headers.get("if-match")), _repeatable(request, by.actor, headers.get("idempotency-key")))
+
+
+Command = Annotated[Commands, Depends(_command)]
+"""A route's parameter for giving a command."""
+Serving = Annotated[Service, Depends(service_of)]
+"""A route's parameter for reading."""
 
 
 _WITH_PARAMETERS = {"withdrawMember", "setMembers", "enrolMany", "registerMany"}
@@ -154,20 +111,49 @@ _WITH_PARAMETERS = {"withdrawMember", "setMembers", "enrolMany", "registerMany"}
 
 
 def _refuse_parameters(request: Request) -> None:
-    if request.query_params and request.scope["route"].operation_id not in _WITH_PARAMETERS:
+    if request.scope["query_string"] and request.query_params and request.scope["route"].operation_id not in _WITH_PARAMETERS:
         name = next(iter(request.query_params))
         raise InvalidValue(f"parameter:{name}", "unknown-field", f"{name} is no parameter of this command")
 
 
-def _repeatable(request: Request, subject: str, key: str) -> Repeatable:
+def _provenance(request: Request, roster_actor: str | None, roster_reason: str | None) -> Provenance:
+    principal = getattr(request.state, "principal", None)
+    if principal is not None and roster_actor is not None:
+        raise InvalidValue("actor", "authenticated", "Roster-Actor can't be given: the token says who gives the command")
+    given = _UNAUTHENTICATED if roster_actor is None else roster_actor
+    actor = given if principal is None else principal.actor
+    if not actor.isascii():
+        raise InvalidValue("actor", "ascii", "Roster-Actor is ASCII")
+    reason = None if roster_reason is None else _percent_decoded(roster_reason)
+    by = Provenance(actor, source="api", request_id=request.state.request_id, reason=reason)
+    request.state.actor = by.actor
+    return by
+
+
+def _expected(if_match: str | None) -> int | None:
+    """Read the version that the command relies on, None for any."""
+    if if_match is None or if_match.strip() == "*":
+        return None
+    found = _VERSION.fullmatch(if_match.strip())
+    if found is None:
+        raise InvalidValue("header:If-Match", "version", 'If-Match is a version in quotes, such as "7"')
+    return int(found[1])
+
+
+def _prefers_not_to_wait(request: Request) -> bool:
+    """Tell whether the caller would rather not wait until the change is visible (RFC 7240)."""
+    return "respond-async" in {part.partition(";")[0].strip().lower() for part in request.headers.get("prefer", "").split(",")}
+
+
+def _repeatable(request: Request, subject: str, key: str | None) -> Repeatable | None:
+    if key is None:
+        return None
+    # The draft has a string of structured fields (RFC 8941), in quotes; most clients send it bare.
+    found = _KEY.fullmatch(key.strip())
+    if found is None:
+        raise InvalidValue("header:Idempotency-Key", "key", "Idempotency-Key is 1 to 255 visible ASCII characters, such as a UUID")
     digest = sha256(request.scope["query_string"] + b"\0" + request.state.body).digest()
-    return Repeatable(Key(subject, f"{request.method} {request.url.path}", key), digest)
-
-
-Command = Annotated[Commands, Depends()]
-"""A route's parameter for giving a command."""
-Serving = Annotated[Service, Depends(service_of)]
-"""A route's parameter for reading."""
+    return Repeatable(Key(subject, f"{request.method} {request.url.path}", found[1] or found[2]), digest)
 
 
 def _headers(outcome: Outcome, version: int | None) -> dict[str, str]:

@@ -15,6 +15,16 @@ _HEADERS = {
 }
 _TEXT = {"schema": {"type": "string"}}
 _BEARER = "bearer"
+COMMAND_HEADERS = {
+    "Roster-Actor": "Who gives the command: an opaque id, no e-mail address.",
+    "Roster-Reason": "Why, in percent-encoded UTF-8; kept in the log for ever.",
+    "If-Match": 'The version the command relies on, as `"7"`.',
+    "Prefer": "`respond-async`: answer 202 once recorded.",
+    "Idempotency-Key": "Makes the request safe to repeat within 24 hours: it is carried out once, and answered the same.",
+}
+"""What every command reads from its headers."""
+
+_ACCEPTED = "Recorded, not yet visible."
 _SAYS = {
     404: "The path's thing never existed.",
     409: "The command contradicts the roster as it is.",
@@ -56,13 +66,13 @@ def feed() -> dict[int | str, dict[str, Any]]:
 
 def command(*statuses: int, success: tuple[int, ...] = (200,)) -> dict[int | str, dict[str, Any]]:
     """Document a command: its headers, 202, and its refusals besides those that every command has."""
-    accepted = {"model": Accepted, "description": "Recorded, not yet visible.", "headers": _HEADERS}
+    accepted = {"model": Accepted, "description": _ACCEPTED, "headers": _HEADERS}
     answers: dict[int | str, dict[str, Any]] = {status: {"headers": _HEADERS} for status in success}
     return {**answers, 202: accepted, **problems(*statuses, 409, 413, 415, 422, 503)}
 
 
 def complete(app: FastAPI) -> None:
-    """Say what FastAPI can't: who may do what, problems' own media type, and that a repeated creation answers 200 with the thing."""
+    """Say what FastAPI can't: who may do what, problems' own media type, headers of commands, and 200 for a repeated creation."""
     document = app.openapi()
     scheme = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "Where authentication is configured."}
     document["components"]["securitySchemes"] = {_BEARER: scheme}
@@ -74,7 +84,17 @@ def complete(app: FastAPI) -> None:
                 operation["responses"] |= {
                     str(status): {"description": _SAYS[status], "content": {MEDIA_TYPE: {}}} for status in (401, 403)
                 }
+            _complete_headers(operation)
             _complete_answers(operation["responses"])
+
+
+def _complete_headers(operation: dict[str, Any]) -> None:
+    if operation["responses"].get("202", {}).get("description") == _ACCEPTED:
+        headers = [
+            {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "description": what}
+            for name, what in COMMAND_HEADERS.items()
+        ]
+        operation["parameters"] = [*operation.get("parameters", []), *headers]
 
 
 def _complete_answers(answers: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -16,9 +16,11 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from starlette.responses import Response
 
 from api import cursors
+from api.gathering import Gathering, Row
+from api.live_rosters import LiveRosters
 from api.moments import Moment
 from api.problems import ReadTablesBehind
-from api.schemas import Page, PageAsOf, Reading, ReadingAsOf
+from api.schemas import MemberPage, Page, PageAsOf, Reading, ReadingAsOf
 from domain.errors import (
     ClassDeleted,
     ClassUnknown,
@@ -29,8 +31,8 @@ from domain.errors import (
     UserRemoved,
     UserUnknown,
 )
-from projections import queries
-from projections.queries import Listing, Parameters, Thing
+from projections import many, queries
+from projections.queries import CLASS_BY_ID, GROUP_BY_ID, MEMBER_BY_ID, USER_BY_ID, Listing, Parameters, Thing
 from projections.replica import ReplicaVisibility
 from projections.visibility import Visibility
 
@@ -58,6 +60,8 @@ class Reads:
         self._pool = pool
         self._visibility = visibility
         self._replica = replica
+        self._rosters = LiveRosters(self.rows)
+        self._things = {thing.kind: self._gathered(thing) for thing in (GROUP_BY_ID, USER_BY_ID, CLASS_BY_ID, MEMBER_BY_ID)}
         self.streaming = asyncio.Semaphore(STREAMING)
 
     async def thing(self, request: Request, thing: Thing, ids: Mapping[str, UUID], reading: Reading) -> Response:
@@ -70,10 +74,26 @@ class Reads:
 
     async def found(self, thing: Thing, ids: Mapping[str, UUID], at: int | None = None) -> tuple[int, int, str]:
         """Return position, version and JSON of one thing. Raises that it is unknown or gone."""
-        position, version, item = (await self.rows(thing.statement(at=at), {**ids, "at": at}))[0]
+        if at is None:
+            position, version, item = await self._things[thing.kind].answer(*(ids[name] for name in many.IDS[thing.kind]))
+        else:
+            position, version, item = (await self.rows(thing.statement(at=at), {**ids, "at": at}))[0]
         if item is None:
             await self.raise_missing(thing, ids, position, at)
         return position, version, item
+
+    async def roster(self, request: Request, class_id: UUID, page: MemberPage) -> Response:
+        """Answer with a page of a roster. Raises that the class is unknown or gone."""
+        if self._replica is not None and _is_live(page):
+            return await self._replica.roster(request, class_id, page)
+        if page.model_fields_set <= {"limit", "min_position"}:
+            await self.wait_for(page.min_position)
+            position, version, etag, size, items = await self._rosters.read(class_id, request.headers.get("if-none-match"))
+            if version is None:
+                await self.raise_missing(CLASS_BY_ID, {"class_id": class_id}, position, None)
+            elif size <= page.limit:
+                return _answer(request, f'{{"items":[{items}],"next_cursor":null}}', position, etag)
+        return await self.listing(request, queries.MEMBERS, {"class_id": class_id}, page, {"role": page.role})
 
     async def listing(
         self, request: Request, listing: Listing, ids: Mapping[str, UUID], page: Page | PageAsOf, filters: Mapping[str, Any] | None = None
@@ -118,10 +138,28 @@ class Reads:
         except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError, PoolTimeout) as lost:
             raise StoreUnavailable from lost
 
-    async def rows(self, statement: str, parameters: Parameters, *, prepare: bool | None = None) -> list[tuple[Any, ...]]:
-        """Return the rows of one statement. Raises `StoreUnavailable`."""
+    async def rows(self, statement: str, parameters: Parameters | Sequence[Any], *, prepare: bool | None = None) -> list[tuple[Any, ...]]:
+        """Return the rows of one statement. Raises `StoreUnavailable`.
+
+        It runs once more where the connection turns out to be lost, such as to a database that was restarted.
+        """
+        async with self.connection() as connection:
+            try:
+                return await (await connection.execute(statement, parameters, prepare=prepare)).fetchall()
+            except psycopg.OperationalError:
+                if not connection.broken:
+                    raise
+        await self._pool.check()
         async with self.connection() as connection:
             return await (await connection.execute(statement, parameters, prepare=prepare)).fetchall()
+
+    def _gathered(self, thing: Thing) -> Gathering:
+        statement = many.things(thing)
+
+        async def ask(questions: Sequence[Row]) -> Sequence[Row]:
+            return await self.rows(statement, [list(column) for column in zip(*questions, strict=True)])
+
+        return Gathering(ask)
 
     async def _moment(self, reading: Reading) -> int | None:
         """Return the position to read the log at, None for the read tables as they are."""
@@ -139,9 +177,9 @@ class Reads:
     async def raise_missing(self, thing: Thing, ids: Mapping[str, UUID], position: int, at: int | None) -> None:
         """Raise that a thing was unknown or gone at a position."""
         if thing.kind == "member":
-            await self.found(queries.CLASS_BY_ID, ids, at)
+            await self.found(CLASS_BY_ID, ids, at)
             if await self._was_created("user", ids["user_id"], position):
-                await self.found(queries.USER_BY_ID, ids, at)
+                await self.found(USER_BY_ID, ids, at)
             raise MemberUnknown(ids["user_id"], class_id=ids["class_id"])
         await self.raise_unknown(thing, ids, position)
         raise _GONE[thing.kind](ids[f"{thing.kind}_id"])

@@ -4,6 +4,7 @@ A standby cancels statements that are in the way of what it replays, such as the
 it runs again.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -25,7 +26,7 @@ class ReplicaReads(Reads):
         except psycopg.Error as lost:
             raise StoreUnavailable from lost
 
-    async def rows(self, statement: str, parameters: Parameters, *, prepare: bool | None = None) -> list[tuple[Any, ...]]:
+    async def rows(self, statement: str, parameters: Parameters | Sequence[Any], *, prepare: bool | None = None) -> list[tuple[Any, ...]]:
         """Run a read, again where the replica cancelled it. Raises `StoreUnavailable`."""
         try:
             return await super().rows(statement, parameters, prepare=prepare)

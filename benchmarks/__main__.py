@@ -5,9 +5,16 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import append, commands, lag, rebuild, soak
+from benchmarks import append, commands, lag, reads, rebuild, soak
 
-BENCHMARKS = {"append": append.measure, "commands": commands.measure, "lag": lag.measure, "rebuild": rebuild.measure, "soak": soak.measure}
+BENCHMARKS = {
+    "append": append.measure,
+    "commands": commands.measure,
+    "lag": lag.measure,
+    "reads": reads.measure,
+    "rebuild": rebuild.measure,
+    "soak": soak.measure,
+}
 
 
 def main(

@@ -10,13 +10,19 @@ from contextlib import ExitStack, contextmanager
 from os import environ
 from pathlib import Path
 from socket import create_server
+from uuid import UUID
 
+from psycopg import AsyncConnection
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from starlette.responses import Response
 
 from api import server
 from api.app import create_app
+from api.schemas import ClassMember, ClassMemberList
+from projections.tables import ClassMemberRow
 
-EMPTY = "/benchmarks/empty"
+EMPTY, NAIVE = "/benchmarks/empty", "/benchmarks/naive"
 START_SECONDS = 60
 
 
@@ -47,6 +53,22 @@ def _wait_until_ready(url: str) -> None:
     raise RuntimeError("the service did not become ready")
 
 
+class Naive:
+    """A roster as many would write it: rows of the models over an async engine, through a response model."""
+
+    def __init__(self, conninfo: str) -> None:
+        self._engine = create_async_engine(
+            "postgresql+psycopg://", async_creator=lambda: AsyncConnection.connect(conninfo), pool_size=16, max_overflow=0
+        )
+
+    async def __call__(self, class_id: UUID) -> ClassMemberList:
+        async with AsyncSession(self._engine) as session:
+            ordered = (ClassMemberRow.role, ClassMemberRow.created_at, ClassMemberRow.id)
+            rows = await session.scalars(select(ClassMemberRow).where(ClassMemberRow.class_id == class_id).order_by(*ordered))
+            items = [ClassMember.model_validate(row, from_attributes=True) for row in rows]
+        return ClassMemberList(items=items, next_cursor=None)
+
+
 async def empty() -> Response:
     return Response(status_code=204)
 
@@ -54,6 +76,7 @@ async def empty() -> Response:
 def main(conninfo: str, port: int) -> None:
     app = create_app(lambda: conninfo)
     app.add_api_route(EMPTY, empty, include_in_schema=False)
+    app.add_api_route(f"{NAIVE}/{{class_id}}/members", Naive(conninfo).__call__, include_in_schema=False, response_model=ClassMemberList)
     server.run(app, "127.0.0.1", port)
 
 

@@ -6,7 +6,7 @@ append waits for that lock or is waited for (not ANALYZE, VACUUM or an index bui
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, LiteralString, NoReturn
 from uuid import UUID
 
 import psycopg
@@ -18,6 +18,7 @@ from eventsourcing.persistence import (
     StoredEvent,
 )
 from psycopg import Connection, IsolationLevel
+from psycopg.abc import Params
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from domain.append import APPEND_LOCK, RECORDED_CHANNEL, Append, check, stream_of
@@ -131,8 +132,7 @@ class PostgresLog(ApplicationRecorder):
 
     def select_streams(self, ids: Sequence[UUID]) -> list[RecordedEvent]:
         """Return all events of some streams, each stream's by version."""
-        with self._connection() as connection:
-            return [RecordedEvent(*row) for row in connection.execute(_SELECT_STREAMS, [list(ids)], binary=True)]
+        return [RecordedEvent(*row) for row in self._rows(_SELECT_STREAMS, [list(ids)])]
 
     def select_events(
         self,
@@ -145,9 +145,8 @@ class PostgresLog(ApplicationRecorder):
     ) -> list[StoredEvent]:
         """Return the events of one stream by version, with the time each was recorded."""
         statement = _SELECT_STREAM.format(order="DESC" if desc else "ASC")
-        with self._connection() as connection:
-            rows = connection.execute(statement, {"stream": originator_id, "gt": gt, "lte": lte, "limit": limit}, binary=True)
-            return [RecordedEvent(*row) for row in rows]
+        rows = self._rows(statement, {"stream": originator_id, "gt": gt, "lte": lte, "limit": limit})
+        return [RecordedEvent(*row) for row in rows]
 
     def select_notifications(
         self,
@@ -161,18 +160,28 @@ class PostgresLog(ApplicationRecorder):
         """Return events by position, at most `limit`, from `start` to `stop`."""
         first = (start or 0) + (not inclusive_of_start)
         parameters = {"first": first, "stop": stop, "topics": list(topics) or None, "limit": limit}
-        with self._connection() as connection:
-            return [Notification(*row) for row in connection.execute(_SELECT_LOG, parameters, binary=True)]
+        return [Notification(*row) for row in self._rows(_SELECT_LOG, parameters)]
 
     def max_notification_id(self) -> int | None:
         """Return the position of the last event, None where there is no event."""
-        with self._connection() as connection:
-            row = connection.execute("SELECT max(notification_id) FROM log.events").fetchone()
-            return row[0] if row else None
+        ((position,),) = self._rows("SELECT max(notification_id) FROM log.events")
+        return None if position is None else int(position)
 
     def subscribe(self, gt: int | None = None, topics: Sequence[str] = ()) -> NoReturn:
         """Refuse: the library's subscription waits for notifications alone, which can be lost; see `projections.runner`."""
         raise NotImplementedError("follow the log with projections.runner")
+
+    def _rows(self, statement: LiteralString, parameters: Params | None = None) -> list[tuple[Any, ...]]:
+        """Read; once more, where the connection turns out to be lost, such as to a database that was restarted."""
+        with self._connection() as connection:
+            try:
+                return connection.execute(statement, parameters, binary=True).fetchall()
+            except psycopg.OperationalError:
+                if not connection.broken:
+                    raise
+        self.reconnect()
+        with self._connection() as connection:
+            return connection.execute(statement, parameters, binary=True).fetchall()
 
     @contextmanager
     def _connection(self) -> Iterator[Connection[Any]]:

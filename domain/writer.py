@@ -142,8 +142,8 @@ class Writer:
                 answer.count_from(append.position)
             if decided.events:
                 append.write(decided.events, decided.streams)
-            if repeatable:
-                keep(append, _new(answers))
+            if new := _new(answers):
+                keep(append, new)
         self._known.keep(decided.changed, append.position)
         return answers
 

@@ -71,7 +71,7 @@ async def withdraw_member(class_id: UUID, user_id: UUID, withdrawal: Annotated[W
 @router.get("", operation_id="listMembers", response_model=ClassMemberList, responses=documented.read(404, 410))
 async def list_members(request: Request, class_id: UUID, page: Annotated[MemberPage, Query()], service: Serving) -> Response:
     """Read the roster of a class, teachers first, now or as of a moment of the past."""
-    return await service.reads.listing(request, queries.MEMBERS, {"class_id": class_id}, page, {"role": page.role})
+    return await service.reads.roster(request, class_id, page)
 
 
 @router.get("/{user_id}", operation_id="getMember", response_model=ClassMember, responses=documented.read(404, 410))

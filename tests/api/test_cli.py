@@ -34,7 +34,7 @@ def forge(connection: Connection[Any], change: str) -> None:
 
 def test_help_lists_every_command() -> None:
     shown = succeeds("--help")
-    for command in ("serve", "project", "migrate", "rebuild", "verify", "status", "demo", "openapi"):
+    for command in ("serve", "project", "migrate", "rebuild", "verify", "status", "demo", "register", "enrol", "roster", "openapi"):
         assert re.search(rf"^ +{command} +\w", shown, re.MULTILINE), command
     for setting in ("DATABASE_URL", "DATA_DIR", "HOST", "PORT"):
         assert f"ROSTERLOG_{setting}" in shown
