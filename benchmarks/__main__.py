@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import append, rebuild
+from benchmarks import append, audit, rebuild
 
-BENCHMARKS = {"append": append.measure, "rebuild": rebuild.measure}
+BENCHMARKS = {"append": append.measure, "audit": audit.measure, "rebuild": rebuild.measure}
 
 
 def main(

@@ -89,7 +89,8 @@ class Recorded:
 
 def give(roster: Roster, model: Model, past: list[Command]) -> Iterator[Recorded]:
     """Give the commands to roster and model, one field at a time, and yield those that recorded something."""
-    for number, (verb, *arguments) in enumerate(past):
+    for number, command in enumerate(past):
+        verb, arguments = str(command[0]), list(command[1:])
         split = [(arguments[0], {key: value}) for key, value in arguments[1].items()] if verb == "change_class" else [tuple(arguments)]
         for single in split:
             before = deepcopy(model)
@@ -150,11 +151,12 @@ def check_histories(api: Api, recorded: list[Recorded]) -> None:
 
 
 def rosters(model: Model, group: str) -> set[tuple[Any, ...]]:
+    nobody: list[tuple[Any, Any]] = [(None, None)]
     return {
         (class_id, class_.name, user, role)
         for class_id, class_ in model.classes.items()
         if class_.group_id == group
-        for user, role in [(user, role.value) for user, role in class_.members.items()] or [(None, None)]
+        for user, role in [(user, role.value) for user, role in class_.members.items()] or nobody
     }
 
 
