@@ -21,6 +21,9 @@ from projections.queries import Thing
 # A roster's ETag begins with the version of its class.
 _VERSION = re.compile(r'(?:W/)?"(\d{1,18})(?:-[0-9a-f]+)?"', re.ASCII)
 _WELL_ENCODED = re.compile(r"(?:[^%\x80-\U0010ffff]|%[0-9A-Fa-f]{2})*")
+_REASON = (
+    "Why, in percent-encoded UTF-8. It is kept in the log for ever and nothing takes it out: no name, no address, no diagnosis of a person."
+)
 _UNAUTHENTICATED = "local"
 """The actor where no authentication is configured and the request names none."""
 
@@ -34,7 +37,7 @@ def service_of(request: Request) -> Service:
 def provenance(
     request: Request,
     roster_actor: Annotated[str | None, Header(description="Who gives the command: an opaque id, no e-mail address.")] = None,
-    roster_reason: Annotated[str | None, Header(description="Why, in percent-encoded UTF-8; kept in the log for ever.")] = None,
+    roster_reason: Annotated[str | None, Header(description=_REASON)] = None,
 ) -> Provenance:
     """Read who gives the command and why. Raises `InvalidValue`."""
     actor = _UNAUTHENTICATED if roster_actor is None else roster_actor
