@@ -4,6 +4,8 @@ VENV := .venv
 READY := $(VENV)/.installed
 CLIENT := examples/typescript
 UV ?= uv
+# Tests wait for databases and processes more than they compute; each process has a PostgreSQL of its own.
+PROCESSES ?= 4
 PYTHONS := $(if $(PYTHON),$(PYTHON),python3.13 python3.12 python3.11 python3)
 
 .DEFAULT_GOAL := help
@@ -21,7 +23,7 @@ run: $(READY) ## Start the service with its own PostgreSQL on http://127.0.0.1:8
 
 .PHONY: test
 test: $(READY) ## Run the tests (ARGS='tests/domain -k archive' for some of them)
-	@$(VENV)/bin/python -m pytest $(ARGS)
+	@$(VENV)/bin/python -m pytest --numprocesses $(PROCESSES) --dist worksteal $(ARGS)
 
 .PHONY: check
 check: $(READY) ## Check format, lint, types and import contracts
@@ -31,7 +33,7 @@ check: $(READY) ## Check format, lint, types and import contracts
 	$(VENV)/bin/lint-imports
 
 .PHONY: bench
-bench: $(READY) ## Measure: NAME=append, commands, reads, rebuild, lag or audit (ARGS=--json for JSON)
+bench: $(READY) ## Measure: NAME=append, commands, reads, rebuild, lag, audit or soak (ARGS=--json for JSON)
 	@$(VENV)/bin/python -m benchmarks $(NAME) $(ARGS)
 
 .PHONY: client

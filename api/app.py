@@ -7,9 +7,13 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from api import documented, problems
-from api.bodies import HeadAsGet, JsonBodies, RequestIds
-from api.routes import classes, events, groups, members, projections, service, users
+from api.bodies import HeadAsGet, JsonBodies
+from api.logs import access_logger
+from api.metrics import Metrics
+from api.requests import Requests
+from api.routes import bulk, classes, events, groups, members, metrics, projections, service, users
 from api.service import Service
+from api.settings import Settings
 
 _DESCRIPTION = """
 Who is in which class, in which role, since when, and who changed it. Every change is an event with its actor and reason, and nothing is
@@ -21,22 +25,24 @@ ever overwritten: read the roster as it is, as it was at any moment, or its hist
 """
 
 
-def create_app(conninfo: Callable[[], str]) -> FastAPI:
-    """Return the application on the database that `conninfo` names when the application starts."""
+def create_app(conninfo: Callable[[], str], settings: Settings | None = None) -> FastAPI:
+    """Return the application on the database that `conninfo` names when the application starts; without settings, on the defaults."""
+    settings = settings or Settings.defaults()
+    counted = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        running = Service(conninfo())
+        running = Service(conninfo(), counted)
         app.state.service = running
         async with running.running():
             yield
 
     app = FastAPI(title="Rosterlog", version=version("rosterlog"), description=_DESCRIPTION, lifespan=lifespan, redoc_url=None)
-    for routes in (groups, users, classes, members, events, projections, service):
+    for routes in (bulk, groups, users, classes, members, events, projections, service, metrics):
         app.include_router(routes.router)
     problems.install(app)
     documented.complete(app)
     app.add_middleware(JsonBodies)
+    app.add_middleware(Requests, metrics=counted, access=access_logger() if settings.access_log else None)
     app.add_middleware(HeadAsGet)
-    app.add_middleware(RequestIds)
     return app

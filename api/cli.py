@@ -1,5 +1,6 @@
 """The command line: the composition root of everything but the server."""
 
+import getpass
 import json
 import logging
 import signal
@@ -13,9 +14,9 @@ import typer
 from alembic.util import CommandError
 from pydantic import ValidationError
 from rich.console import Console
-from rich.logging import RichHandler
 from sqlalchemy.exc import DBAPIError
 
+from api import logs
 from api.app import create_app
 from api.database import DatabaseUnusable, database, migrate, migrated_database
 from api.demo import demo_id
@@ -29,9 +30,12 @@ from domain.errors import DomainError
 from domain.event_store import PostgresLog
 from domain.roster import Roster
 from migrations import commands as migrations
+from projections import skips
+from projections.projector import EventFails
 from projections.rebuild import Rebuild
 from projections.runner import Runner
 from projections.status import projection_status
+from projections.switch import SwitchImpossible
 from projections.verify_log import LogAltered, LogHead, verify_log
 from projections.verify_tables import verify_tables
 
@@ -54,7 +58,7 @@ logger = logging.getLogger("rosterlog")
 
 def main() -> None:
     """Run the command line; what an operator can mend is one clear message and exit status 1."""
-    _log_to_stderr()
+    logs.configure()
     # As an exception, so that the embedded server is stopped on the way out; with the status of a work that was not finished.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
@@ -63,7 +67,7 @@ def main() -> None:
         for error in wrong.errors():
             err.print(f"ROSTERLOG_{str(error['loc'][0]).upper()}: {error['msg'].removeprefix('Value error, ')}")
         sys.exit(1)
-    except (EmbeddedError, DatabaseUnusable, DomainError, LogAltered, psycopg.Error, CommandError) as wrong:
+    except (EmbeddedError, DatabaseUnusable, DomainError, LogAltered, EventFails, SwitchImpossible, psycopg.Error, CommandError) as wrong:
         err.print(f"rosterlog: {wrong}", markup=False)
         sys.exit(1)
     except DBAPIError as wrong:
@@ -79,7 +83,7 @@ def serve() -> None:
     with database(settings, create=True) as conninfo:
         migrate(conninfo)
         logger.info("serving on http://%s:%s (API: /docs), database %s", settings.host, settings.port, masked(conninfo))
-        server = Server(create_app(lambda: conninfo), settings.host, settings.port)
+        server = Server(create_app(lambda: conninfo, settings), settings.host, settings.port)
         with suppress(KeyboardInterrupt):
             server.run()
         if not server.started:
@@ -87,14 +91,34 @@ def serve() -> None:
 
 
 @cli.command()
-def project() -> None:
+def project(
+    skip: Annotated[int | None, typer.Option(help="Leave out the event at this position, at which the projection stands still.")] = None,
+    unskip: Annotated[int | None, typer.Option(help="Take that back for this position; a rebuild then projects the event.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why it is skipped; kept, and shown wherever the event is.")] = None,
+    actor: Annotated[str | None, typer.Option(help="Who decides that; without it the name of your account.")] = None,
+) -> None:
     """Project events into the read tables, without serving; stands by while another process projects."""
+    if skip is not None or unskip is not None:
+        _skip_or_unskip(skip, unskip, reason, actor or getpass.getuser())
+        return
     with database(Settings(), create=True) as conninfo:
         migrate(conninfo)
         runner = Runner(conninfo, process_name("project"))
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: runner.stop())
         runner.run()
+
+
+def _skip_or_unskip(skip: int | None, unskip: int | None, reason: str | None, actor: str) -> None:
+    if skip is not None and (unskip is not None or reason is None):
+        raise typer.BadParameter("--skip needs --reason, and goes without --unskip")
+    with migrated_database(Settings()) as conninfo, connected(conninfo) as connection:
+        if skip is not None:
+            skipped = skips.skip(connection, skip, reason=reason or "", actor=actor)
+            out.print(f"position {skip} ({skipped.topic}) is skipped; projecting goes on after it", markup=False)
+        elif unskip is not None:
+            skips.take_back(connection, unskip, actor=actor)
+            out.print(f"position {unskip} is not skipped any more; rosterlog rebuild projects it", markup=False)
 
 
 @cli.command("migrate")
@@ -120,7 +144,8 @@ def rebuild() -> None:
     """Derive the read tables anew from the log, while others read and write."""
     with migrated_database(Settings()) as conninfo, Progress("rebuild", err) as progress:
         ended = Rebuild(conninfo).run(lambda state: progress.show(state.done, state.total))
-    out.print(f"rebuild {ended.state}: {ended.done} events")
+    differing = f"; rows that differed before: {ended.differing}" if ended.differing is not None else ""
+    out.print(f"rebuild {ended.state}: {ended.done} events{differing}")
     if ended.state != "done":
         raise typer.Exit(1)
 
@@ -159,6 +184,9 @@ def _head(written: str | None) -> LogHead | None:
 def _print_differences(conninfo: str) -> bool:
     with Progress("tables", err) as progress:
         differences = list(verify_tables(conninfo, progress.show))
+    with connected(conninfo) as connection:
+        for skip in skips.active(connection):
+            out.print(_described(skip), markup=False)
     for row in differences:
         out.print(f"{row.table}: found {row.found or 'no row'}, expected {row.expected or 'no row'}", markup=False)
     out.print(
@@ -175,9 +203,17 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As one JSON obj
     if as_json:
         out.print_json(json.dumps(report, default=str))
         return
+    projector = report["projector"] or {}
+    skipped = projector.pop("skips", [])
     for name, value in report.items():
         shown = ", ".join(f"{key} {part}" for key, part in value.items() if part is not None) if isinstance(value, dict) else value
         out.print(f"{name + ':':15}{shown}", markup=False)
+    for skip in skipped:
+        out.print(_described(skips.Skip(**skip)), markup=False)
+
+
+def _described(skip: skips.Skip) -> str:
+    return f"skipped: position {skip.position} ({skip.topic}), by {skip.actor} at {skip.skipped_at:%Y-%m-%d %H:%M:%S%z}: {skip.reason}"
 
 
 def _status(conninfo: str) -> dict[str, Any]:
@@ -210,12 +246,3 @@ def demo() -> None:
 def openapi() -> None:
     """Print the OpenAPI document."""
     out.print_json(json.dumps(create_app(lambda: "").openapi()))
-
-
-def _log_to_stderr() -> None:
-    handler: logging.Handler = logging.StreamHandler()
-    if sys.stderr.isatty():
-        handler = RichHandler(console=err, show_path=False, omit_repeated_times=False)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", handlers=[handler])
-    for noisy in ("alembic", "psycopg", "psycopg.pool", "uvicorn.access"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,20 +1,22 @@
 """Answering commands: who gives it and why, the decision in a thread, and the answer once its change is visible."""
 
+import asyncio
 import re
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
+from hashlib import sha256
 from typing import Annotated, Any
 from urllib.parse import unquote_to_bytes
 from uuid import UUID
 
-from anyio.to_thread import run_sync
 from fastapi import Depends, Header, Request
 from starlette.responses import JSONResponse, Response
 
 from api.reads import WAIT_SECONDS
 from api.service import Service
+from domain.commanding import BoundCommand
 from domain.decision import Outcome
 from domain.errors import Gone, InvalidValue, Unknown
+from domain.idempotency import Key, Repeatable
 from domain.values import Provenance
 from projections.queries import Thing
 
@@ -24,6 +26,7 @@ _WELL_ENCODED = re.compile(r"(?:[^%\x80-\U0010ffff]|%[0-9A-Fa-f]{2})*")
 _REASON = (
     "Why, in percent-encoded UTF-8. It is kept in the log for ever and nothing takes it out: no name, no address, no diagnosis of a person."
 )
+_KEY = re.compile(r'"([\x21\x23-\x7e]{1,255})"|([\x21\x23-\x7e]{1,255})')
 _UNAUTHENTICATED = "local"
 """The actor where no authentication is configured and the request names none."""
 
@@ -44,7 +47,9 @@ def provenance(
     if not actor.isascii():
         raise InvalidValue("actor", "ascii", "Roster-Actor is ASCII")
     reason = None if roster_reason is None else _percent_decoded(roster_reason)
-    return Provenance(actor, source="api", request_id=request.state.request_id, reason=reason)
+    by = Provenance(actor, source="api", request_id=request.state.request_id, reason=reason)
+    request.state.actor = by.actor
+    return by
 
 
 def if_match(if_match: Annotated[str | None, Header(description='The version the command relies on, as `"7"`.')] = None) -> int | None:
@@ -62,6 +67,21 @@ def prefer(prefer: Annotated[str | None, Header(description="`respond-async`: an
     return "respond-async" in {part.partition(";")[0].strip().lower() for part in (prefer or "").split(",")}
 
 
+def idempotency_key(
+    idempotency_key: Annotated[
+        str | None, Header(description="Makes the request safe to repeat within 24 hours: it is carried out once, and answered the same.")
+    ] = None,
+) -> str | None:
+    """Read the key of a request that may come again. Raises `InvalidValue`."""
+    if idempotency_key is None:
+        return None
+    # The draft has a string of structured fields (RFC 8941), in quotes; most clients send it bare.
+    found = _KEY.fullmatch(idempotency_key.strip())
+    if found is None:
+        raise InvalidValue("header:Idempotency-Key", "key", "Idempotency-Key is 1 to 255 visible ASCII characters, such as a UUID")
+    return found[1] or found[2]
+
+
 class Commands:
     """One request's command, from its headers to its answer."""
 
@@ -72,37 +92,55 @@ class Commands:
         by: Annotated[Provenance, Depends(provenance)],
         expected: Annotated[int | None, Depends(if_match)],
         respond_async: Annotated[bool, Depends(prefer)],
+        key: Annotated[str | None, Depends(idempotency_key)],
     ) -> None:
         """Take what the dependencies read from the request."""
         _refuse_parameters(request)
         self._service = service
+        self.request = request
         self.roster = service.roster
         self.by = by
         self.expected = expected
         self._respond_async = respond_async
+        self._repeatable = None if key is None else _repeatable(request, by.actor, key)
 
-    async def give(self, command: Callable[..., Outcome], *args: object, **kwargs: object) -> Outcome:
+    @property
+    def id(self) -> UUID:
+        """What names the command itself, where it is about no one thing."""
+        return UUID(self.request.state.request_id)
+
+    async def give(self, command: BoundCommand[...], *args: object, **kwargs: object) -> Outcome:
         """Give a command to the roster. Raises what the command raises."""
-        return await run_sync(partial(command, *args, by=self.by, **kwargs))
+        return await asyncio.wrap_future(command.once(self._repeatable).submit(*args, by=self.by, **kwargs))
 
     async def answer(self, outcome: Outcome, thing: Thing, ids: Mapping[str, UUID], *, location: str | None = None) -> Response:
         """Answer with the thing that the command was about; with a `location`, as created where it changed something."""
         if not await self._is_visible(outcome):
             return _accepted(outcome)
+        # An answer that may be asked for again is that of its own moment, so that it can be given again.
+        at = outcome.position if self._repeatable else None
         try:
-            _, version, item = await self._service.reads.found(thing, ids)
+            _, version, item = await self._service.reads.found(thing, ids, at)
         except (Unknown, Gone):
             # Another command ended it meanwhile; this one is answered with what it made.
             _, version, item = await self._service.reads.found(thing, ids, outcome.position)
         created = location is not None and outcome.changed
-        headers = _headers(outcome.position, version) | ({"Location": location} if created and location else {})
+        headers = _headers(outcome, version) | ({"Location": location} if created and location else {})
         return Response(item, 201 if created else 200, headers, "application/json")
 
     async def answer_ended(self, outcome: Outcome) -> Response:
         """Answer that the thing has ended."""
         if not await self._is_visible(outcome):
             return _accepted(outcome)
-        return Response(status_code=204, headers=_headers(outcome.position, outcome.version))
+        return Response(status_code=204, headers=_headers(outcome, outcome.version))
+
+    async def answer_many(self, outcome: Outcome, body: Mapping[str, Any], *, version: int | None = None) -> Response:
+        """Answer with what became of many things; with the `version` of the one that they belong to, if any."""
+        body = {"position": outcome.position, **body}
+        headers = _headers(outcome, version)
+        if not await self._is_visible(outcome):
+            return JSONResponse({**body, "id": str(outcome.id)}, 202, headers)
+        return JSONResponse(body, 200, headers)
 
     async def _is_visible(self, outcome: Outcome) -> bool:
         if self._respond_async and outcome.changed:
@@ -110,11 +148,19 @@ class Commands:
         return await self._service.visibility.reached(outcome.position, WAIT_SECONDS)
 
 
+_WITH_PARAMETERS = {"withdrawMember", "setMembers", "enrolMany", "registerMany"}
+"""The commands that have query parameters, and declare them."""
+
+
 def _refuse_parameters(request: Request) -> None:
-    """Refuse query parameters, which no command has but the withdrawal (see `schemas.Withdrawal`)."""
-    if request.query_params and request.scope["route"].operation_id != "withdrawMember":
+    if request.query_params and request.scope["route"].operation_id not in _WITH_PARAMETERS:
         name = next(iter(request.query_params))
         raise InvalidValue(f"parameter:{name}", "unknown-field", f"{name} is no parameter of this command")
+
+
+def _repeatable(request: Request, subject: str, key: str) -> Repeatable:
+    digest = sha256(request.scope["query_string"] + b"\0" + request.state.body).digest()
+    return Repeatable(Key(subject, f"{request.method} {request.url.path}", key), digest)
 
 
 Command = Annotated[Commands, Depends()]
@@ -123,13 +169,18 @@ Serving = Annotated[Service, Depends(service_of)]
 """A route's parameter for reading."""
 
 
-def _headers(position: int, version: int) -> dict[str, str]:
-    return {"Roster-Position": str(position), "ETag": f'"{version}"', "Cache-Control": "private, no-cache"}
+def _headers(outcome: Outcome, version: int | None) -> dict[str, str]:
+    headers = {"Roster-Position": str(outcome.position), "Cache-Control": "private, no-cache"}
+    if version is not None:
+        headers["ETag"] = f'"{version}"'
+    if outcome.replayed:
+        headers["Idempotent-Replayed"] = "true"
+    return headers
 
 
 def _accepted(outcome: Outcome) -> Response:
     body: dict[str, Any] = {"position": outcome.position, "id": str(outcome.id)}
-    return JSONResponse(body, 202, _headers(outcome.position, outcome.version))
+    return JSONResponse(body, 202, _headers(outcome, outcome.version))
 
 
 def _percent_decoded(value: str) -> str:

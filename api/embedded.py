@@ -51,6 +51,10 @@ class EmbeddedError(Exception):
     """The embedded PostgreSQL can't run; the message says why and what helps."""
 
 
+class _BetweenStates(EmbeddedError):
+    """A server starts, recovers or shuts down, and takes no connections meanwhile."""
+
+
 class _DeadServerHoldsOn(EmbeddedError):
     """A killed server's process is still listed, as a zombie, and PostgreSQL takes it for alive."""
 
@@ -86,12 +90,17 @@ class _Runner:
     def choose(cls) -> "_Runner":
         if os.geteuid() != 0:
             return cls(None)
-        try:
-            return cls(pwd.getpwnam(ACCOUNT))
-        except KeyError:
+        account = _account()
+        if account is None:
             command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", ACCOUNT]
-            _run(command, "PostgreSQL refuses to run as root, and the account for it could not be made", {})
-            return cls(pwd.getpwnam(ACCOUNT))
+            try:
+                _run(command, "PostgreSQL refuses to run as root, and the account for it could not be made", {})
+            except EmbeddedError:
+                # Another process may have made it at the same moment.
+                if _account() is None:
+                    raise
+            account = _account()
+        return cls(account)
 
     def run(self, command: list[str], failure: str) -> None:
         environment = {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
@@ -107,6 +116,13 @@ class _Runner:
     def can_enter(self, folder: Path) -> bool:
         """Tell whether every folder on the way lets the account through."""
         return self.account is None or all(step.stat().st_mode & 0o001 for step in (folder, *folder.parents))
+
+
+def _account() -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwnam(ACCOUNT)
+    except KeyError:
+        return None
 
 
 def _run(command: list[str], failure: str, environment: Mapping[str, str], user: int | None = None, group: int | None = None) -> None:
@@ -155,10 +171,11 @@ class EmbeddedPostgres:
             if not (self._cluster / "PG_VERSION").exists():
                 self._initialise()
             self._check_version()
-            if not self._is_running():
+            if not self._comes_to_answer():
                 self._start_server()
-            self._use = (self._home / "in-use").open("ab")
-            fcntl.flock(self._use, fcntl.LOCK_SH)
+            if self._use is None:
+                self._use = (self._home / "in-use").open("ab")
+                fcntl.flock(self._use, fcntl.LOCK_SH)
         return self.conninfo("postgres")
 
     def conninfo(self, database: str) -> str:
@@ -263,12 +280,27 @@ class EmbeddedPostgres:
                 "dump it with the old release and restore it (docs/operations.md), or choose another ROSTERLOG_DATA_DIR"
             )
 
+    def _comes_to_answer(self) -> bool:
+        """Tell whether a server answers, once one that starts, recovers or shuts down is through with it."""
+        patience = Retrying(
+            retry=retry_if_exception_type(_BetweenStates), stop=stop_after_delay(START_SECONDS), wait=wait_fixed(0.1), reraise=True
+        )
+        return patience(self._answers)
+
     def _is_running(self) -> bool:
+        try:
+            return self._answers()
+        except _BetweenStates:
+            return True
+
+    def _answers(self) -> bool:
         """Tell whether a server answers; a process with the id of a dead one does not make one."""
         try:
             psycopg.connect(self.conninfo("postgres"), connect_timeout=5).close()
         except psycopg.OperationalError as wrong:
-            return "the database system is" in str(wrong)
+            if "the database system is" in str(wrong):
+                raise _BetweenStates(f"PostgreSQL on {self._home} runs, but takes no connections: {wrong}") from None
+            return False
         return True
 
     def _start_server(self) -> None:

@@ -3,7 +3,7 @@
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
@@ -21,16 +21,22 @@ from domain.errors import (
     Gone,
     IdTaken,
     InvalidValue,
+    ItemsRefused,
+    KeyReused,
+    MembersRefused,
     StoreUnavailable,
-    TooBusy,
+    TooManyWithdrawals,
     Unknown,
     VersionStale,
 )
 from domain.values import escaped
 from projections.shadow import ShadowInUse
+from projections.skips import NotFailing, NotSkipped
 
 BODY_BYTES = 256 * 1024
 """Most bytes of a request's body."""
+BULK_BODY_BYTES = 4 * 1024 * 1024
+"""Most bytes of the body of a command about many things."""
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = "1"
 """Seconds after which a 503 may be tried again."""
@@ -74,18 +80,23 @@ STATUS: Mapping[type[DomainError], int] = {
     ClassArchived: 409,
     EnrolledInOtherRole: 409,
     IdTaken: 409,
+    ItemsRefused: 409,
+    KeyReused: 422,
+    MembersRefused: 409,
+    TooManyWithdrawals: 409,
     VersionStale: 412,
-    TooBusy: 503,
     StoreUnavailable: 503,
     ReadTablesBehind: 503,
     TooManyStreams: 503,
     ShadowInUse: 409,
+    NotFailing: 409,
+    NotSkipped: 409,
 }
 """Domain error to status. An `Unknown` or `Gone` thing that the path does not name is a conflict, 409."""
 
 _NOT_OF_THE_DOMAIN = {
     "invalid-request": "The request breaks a rule of form or value. Each entry of errors names the place, the rule and what is wrong.",
-    "body-too-large": f"A body may have {BODY_BYTES} bytes.",
+    "body-too-large": f"A body may have {BODY_BYTES} bytes; one of a command about many things {BULK_BODY_BYTES}.",
     "unsupported-media-type": "Bodies are JSON, declared with Content-Type: application/json.",
     "not-found": "No such path. The API is described at /docs.",
     "method-not-allowed": "The path exists, but not with this method. The API is described at /docs.",
@@ -123,19 +134,32 @@ def respond(
     detail: str,
     errors: list[dict[str, Any]] | None = None,
     headers: Mapping[str, str] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> Response:
-    """Return the answer to a refused request."""
-    problem = {
-        "type": f"/problems/{rule}",
-        "title": rule.replace("-", " ").capitalize(),
-        "status": status,
-        "detail": detail,
-        "request_id": getattr(request.state, "request_id", None),
-        "errors": errors or [],
-    }
+    """Return the answer to a refused request; what is `more` stands beside the members that every problem has."""
+    problem = {**document(rule, status, detail, errors or (), getattr(request.state, "request_id", None)), **(more or {})}
     retry = {"Retry-After": RETRY_AFTER} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
     # ASCII: a name that the request made up may hold what UTF-8 can't.
     return Response(json.dumps(problem), status, {**retry, **(headers or {})}, MEDIA_TYPE)
+
+
+def document(
+    rule: str, status: int | None, detail: str, errors: Sequence[Mapping[str, Any]], request_id: str | None = None
+) -> dict[str, Any]:
+    """Return a problem as JSON. Without a status it is that of a rule about something that the body names."""
+    return {
+        "type": f"/problems/{rule}",
+        "title": rule.replace("-", " ").capitalize(),
+        "status": status or (HTTPStatus.UNPROCESSABLE_ENTITY if rule == "invalid-request" else HTTPStatus.CONFLICT),
+        "detail": detail,
+        "request_id": request_id,
+        "errors": list(errors),
+    }
+
+
+def refuse(request: Request, error: DomainError, more: Mapping[str, Any]) -> Response:
+    """Return the answer to a refused command that has more to say than its error."""
+    return respond(request, error.rule, _status(request, error), str(error), more=more)
 
 
 def install(app: FastAPI) -> None:
@@ -164,14 +188,23 @@ async def _on_domain_error(request: Request, error: Exception) -> Response:
         return invalid(request, [_at(error.field, error.broken_rule, error.detail)])
     if isinstance(error.__cause__, Exception):
         logger.warning("%s: %s", error.rule, str(error.__cause__).partition("\n")[0])
-    return respond(request, error.rule, _status(request, error), str(error))
+    return respond(request, error.rule, _status(request, error), str(error), getattr(error, "errors", None))
 
 
 def invalid(request: Request, errors: list[dict[str, Any]]) -> Response:
     """Return the answer to a request that breaks rules of form or value."""
+    return respond(request, "invalid-request", 422, f"The request breaks {summary(errors)}", errors)
+
+
+def summary(errors: Sequence[Mapping[str, Any]]) -> str:
+    """Return how many rules are broken, and how."""
     count = "1 rule" if len(errors) == 1 else f"{len(errors)} rules"
-    detail = f"The request breaks {count}: {'; '.join(error['detail'] for error in errors)}"
-    return respond(request, "invalid-request", 422, detail, errors)
+    return f"{count}: {'; '.join(error['detail'] for error in errors)}"
+
+
+def errors_of(found: Sequence[Any], *place: str | int) -> list[dict[str, Any]]:
+    """Return what a validation found, with each place below `place`."""
+    return [_of_pydantic({**one, "loc": (*place, *one["loc"])}) for one in found]
 
 
 def _at(field: str, rule: str, detail: str) -> dict[str, Any]:
@@ -185,7 +218,7 @@ def _at(field: str, rule: str, detail: str) -> dict[str, Any]:
 
 async def _on_invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return invalid(request, [_of_pydantic(one) for one in error.errors()])
+    return invalid(request, errors_of(error.errors()))
 
 
 def _of_pydantic(error: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,5 +258,9 @@ def _allowed(request: Request) -> set[str]:
 
 
 async def _on_unexpected(request: Request, error: Exception) -> Response:
-    logger.error("request %s failed", getattr(request.state, "request_id", None), exc_info=error)
-    return respond(request, "internal-error", 500, "Something went wrong here. It is in the service's log under this request id.")
+    logger.error("request failed", exc_info=error)
+    # This answer goes out past the middleware that gives every other its id.
+    headers = {"X-Request-Id": str(getattr(request.state, "request_id", None))}
+    return respond(
+        request, "internal-error", 500, "Something went wrong here. It is in the service's log under this request id.", headers=headers
+    )

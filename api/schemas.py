@@ -186,8 +186,16 @@ class Membership(BaseModel):
     created_at: datetime
 
 
+class Skipped(BaseModel):
+    """Why an event has no effect on the read tables, who decided that, and when."""
+
+    reason: str
+    actor: str
+    at: datetime
+
+
 class Event(BaseModel):
-    """One entry of a history. `before` and `after` hold the fields that the event changed."""
+    """One entry of a history. `before` and `after` hold the fields that the event changed; `skipped` is there only where it is."""
 
     model_config = _example(
         position=5, version=2, recorded_at=_TIME, type="MemberEnrolled", actor="registrar-1", reason="moved here", source="api",
@@ -208,6 +216,7 @@ class Event(BaseModel):
     effective_on: date | None
     before: dict[str, Any]
     after: dict[str, Any]
+    skipped: Skipped | None = None
 
 
 class RosterRow(BaseModel):
@@ -316,8 +325,19 @@ class Accepted(BaseModel):
     id: UUID
 
 
+class Skip(BaseModel):
+    """An event that an operator told every projection to leave out, and what it failed with."""
+
+    position: int
+    topic: str
+    reason: str
+    actor: str
+    skipped_at: datetime
+    error: str
+
+
 class Projections(BaseModel):
-    """Where the projection stands, in positions of the log. `lag` is how many events it is behind."""
+    """Where the projection stands, in positions of the log. `lag` is how many events it is behind; `skips` are left out."""
 
     head: int
     checkpoint: int
@@ -328,6 +348,8 @@ class Projections(BaseModel):
     failing_position: int | None
     failing_since: datetime | None
     failure: str | None
+    seconds_without_progress: float
+    skips: list[Skip]
 
 
 class RebuildStarted(BaseModel):

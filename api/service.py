@@ -16,6 +16,7 @@ from sqlalchemy.exc import OperationalError
 
 from api.feed import Feed
 from api.histories import Histories
+from api.metrics import Metrics, PoolStats
 from api.reads import Reads
 from domain.errors import StoreUnavailable
 from domain.event_store import PostgresLog
@@ -34,10 +35,11 @@ logger = logging.getLogger(__name__)
 class Service:
     """Write side, read side, projector and operations of one process on one database."""
 
-    def __init__(self, conninfo: str) -> None:
-        """Serve the database at `conninfo`."""
+    def __init__(self, conninfo: str, metrics: Metrics) -> None:
+        """Serve the database at `conninfo`, counting with `metrics`."""
         self.conninfo = conninfo
-        self._log = PostgresLog(conninfo, pool_size=16)
+        self.metrics = metrics
+        self._log = PostgresLog(conninfo, pool_size=16, on_append=metrics.appended)
         self.roster = Roster(self._log)
         self.visibility = Visibility(conninfo)
         self._pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
@@ -66,6 +68,10 @@ class Service:
             closing.push_async_callback(lambda: run_sync(projecting.join))
             closing.callback(self._runner.stop)
             yield
+
+    def pools(self) -> PoolStats:
+        """Return what the pools of connections say about themselves, by name."""
+        return {"log": self._log.pool_stats(), "reads": self._pool.get_stats()}
 
     async def ask(self, question: Callable[[Connection[Any]], Answer]) -> Answer:
         """Put a synchronous question over a connection of its own. Raises `StoreUnavailable`."""

@@ -18,6 +18,12 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path("data"), description="Where the embedded PostgreSQL keeps its files.")
     host: str = Field("127.0.0.1", description="The address to serve on; only loopback, for as long as there is no authentication.")
     port: int = Field(8000, ge=1, le=65535, description="The port to serve on.")
+    access_log: bool = Field(True, description="Whether each request leaves a line in the log.")  # noqa: FBT003
+
+    @classmethod
+    def defaults(cls) -> "Settings":
+        """Return what holds where nothing is set, whatever the environment says."""
+        return cls.model_construct()
 
     @field_validator("database_url")
     @classmethod

@@ -37,7 +37,7 @@ async def _csv(columns: Sequence[str], pages: Pages) -> AsyncIterator[str]:
     """Write RFC 4180: a row of names, lines that end in CR LF, an empty cell for null, JSON in a cell for an object."""
     yield _rows([columns])
     async for items in pages:
-        yield _rows([[_cell(item[column]) for column in columns] for item in items])
+        yield _rows([[_cell(item.get(column)) for column in columns] for item in items])
 
 
 def _rows(rows: Sequence[Sequence[Any]]) -> str:

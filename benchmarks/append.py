@@ -1,25 +1,45 @@
-"""Enrolments through `Roster`, against the same aggregates through the library's own application and recorder with their defaults."""
+"""Enrolments through `Roster` with 32 concurrent writers, against the library as it comes, and against PostgreSQL alone."""
 
+import re
 import statistics
-import time
+import subprocess
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event
 from typing import Any
 from uuid import UUID, uuid4
 
+import psycopg
 from eventsourcing.application import Application
 from psycopg.conninfo import conninfo_to_dict
 
-from api.embedded import EmbeddedPostgres
-from benchmarks.server import database, say, server
+from api.embedded import Binaries, EmbeddedPostgres
+from benchmarks.server import database, rate_of, say, server
 from domain.classes import Class
 from domain.event_codec import EventCodec
 from domain.event_store import PostgresLog
 from domain.roster import Roster
 from domain.values import Provenance, Role
 
-WRITERS, ROUNDS, CLASS_SIZE, CLASSES_PER_WRITER = 32, 3, 30, 2
+WRITERS, ROUNDS, CLASS_SIZE = 32, 3, 30
+OUR_CLASSES, LIBRARY_CLASSES = WRITERS * 20, WRITERS * 2
+PGBENCH_SECONDS, FOLLOW_SECONDS = 4, 0.02
 BY = Provenance("benchmark", source="api")
+
+# The library's table and statement, with a state as long as that of an enrolment.
+TABLE = """
+    CREATE TABLE stored_events (
+        originator_id uuid NOT NULL, originator_version bigint NOT NULL, topic text, state bytea, notification_id bigserial,
+        PRIMARY KEY (originator_id, originator_version)
+    );
+    CREATE UNIQUE INDEX stored_events_notification_id_index ON stored_events (notification_id)
+"""
+UNLOCKED_INSERT = """
+INSERT INTO stored_events (originator_id, originator_version, topic, state) VALUES (gen_random_uuid(), 1, 'MemberEnrolled', decode(repeat('7b', 190), 'hex'));
+"""  # noqa: E501
+LOCKED_INSERT = f"BEGIN;\nLOCK TABLE stored_events IN EXCLUSIVE MODE;\nNOTIFY stored_events;{UNLOCKED_INSERT}COMMIT;\n"
 
 
 class Stock(Application[UUID]):
@@ -30,40 +50,59 @@ class Stock(Application[UUID]):
 
 
 def measure() -> dict[str, Any]:
-    ours, library, missed = [], [], 0
+    rates: dict[str, list[float]] = {name: [] for name in ("ours", "library", "locked_insert", "unlocked_insert")}
+    missed = 0
     with server() as postgres:
         for number in range(1, ROUNDS + 1):
-            rate, lost = _ours(postgres)
-            ours.append(rate)
+            ours, lost = _ours(postgres)
             missed += lost
-            library.append(_library(postgres))
-            say(f"round {number} of {ROUNDS}: ours {ours[-1]:.0f}/s, library {library[-1]:.0f}/s")
-    rate, baseline = statistics.median(ours), statistics.median(library)
+            rates["ours"].append(ours)
+            rates["library"].append(_library(postgres))
+            rates["locked_insert"].append(_pgbench(postgres, LOCKED_INSERT))
+            rates["unlocked_insert"].append(_pgbench(postgres, UNLOCKED_INSERT))
+            say(f"round {number} of {ROUNDS}: " + ", ".join(f"{name} {found[-1]:,.0f}/s" for name, found in rates.items()))
+    medians = {name: statistics.median(found) for name, found in rates.items()}
     return {
         "writers": WRITERS,
-        "ours_per_s": round(rate, 1),
-        "library_per_s": round(baseline, 1),
-        "ratio_to_library": round(rate / baseline, 2),
+        **{f"{name}_per_s": round(rate, 1) for name, rate in medians.items()},
+        **{f"ratio_to_{name}": round(medians["ours"] / rate, 2) for name, rate in medians.items() if name != "ours"},
         "missed": missed,
     }
 
 
 def _ours(postgres: EmbeddedPostgres) -> tuple[float, int]:
-    """Return enrolments a second, and how many positions the log lacks afterwards."""
-    log = PostgresLog(database(postgres), pool_size=WRITERS)
+    """Return enrolments a second, and how many positions a follower that read all the while did not see."""
+    conninfo = database(postgres)
+    log = PostgresLog(conninfo)
     roster = Roster(log)
-    group, users, classes = uuid4(), [uuid4() for _ in range(CLASS_SIZE)], [uuid4() for _ in range(WRITERS * CLASSES_PER_WRITER)]
+    group, users, classes = uuid4(), [uuid4() for _ in range(CLASS_SIZE)], [uuid4() for _ in range(OUR_CLASSES)]
     roster.create_group(group, "Benchmark", BY)
     for user in users:
         roster.register_user(user, BY)
-    for class_id in classes:
-        roster.create_class(class_id, group, "Benchmark", {}, BY)
-    rate = _rate(classes, lambda class_id: [roster.enrol(class_id, user, Role.STUDENT, BY) for user in users])
-    recorded = 1 + len(users) + len(classes) * (1 + CLASS_SIZE)
-    missed = recorded - len(log.select_notifications(None, recorded + 1))
+    with ThreadPoolExecutor(WRITERS) as writers:
+        list(writers.map(lambda class_id: roster.create_class(class_id, group, "Benchmark", {}, BY), classes))
+    done = Event()
+    with ThreadPoolExecutor(1) as threads:
+        seen = threads.submit(_follow, conninfo, done)
+        rate = _rate(classes, lambda class_id: [roster.enrol(class_id, user, Role.STUDENT, BY) for user in users])
+        done.set()
+        missed = (log.max_notification_id() or 0) - seen.result()
     roster.close()
     log.close()
     return rate, missed
+
+
+def _follow(conninfo: str, done: Event) -> int:
+    """Read the log by position until the writers are done and return how many events were seen."""
+    seen = position = 0
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        last_look = False
+        while not last_look:
+            last_look = done.wait(FOLLOW_SECONDS)
+            statement = "SELECT count(*), max(notification_id) FROM log.events WHERE notification_id > %s"
+            count, upto = connection.execute(statement, [position]).fetchone() or (0, None)
+            seen, position = seen + count, upto or position
+    return seen
 
 
 def _library(postgres: EmbeddedPostgres) -> float:
@@ -77,7 +116,7 @@ def _library(postgres: EmbeddedPostgres) -> float:
         "POSTGRES_PASSWORD": "",
         "POSTGRES_POOL_SIZE": str(WRITERS),
     }
-    group, users, classes = uuid4(), [uuid4() for _ in range(CLASS_SIZE)], [uuid4() for _ in range(WRITERS * CLASSES_PER_WRITER)]
+    group, users, classes = uuid4(), [uuid4() for _ in range(CLASS_SIZE)], [uuid4() for _ in range(LIBRARY_CLASSES)]
     with Stock(environment) as application:
         for class_id in classes:
             application.save(Class.create(class_id, group, "Benchmark", {}, BY))
@@ -92,7 +131,23 @@ def _library(postgres: EmbeddedPostgres) -> float:
 
 
 def _rate(classes: list[UUID], fill: Callable[[UUID], object]) -> float:
-    began = time.perf_counter()
     with ThreadPoolExecutor(WRITERS) as writers:
-        list(writers.map(fill, classes))
-    return len(classes) * CLASS_SIZE / (time.perf_counter() - began)
+        return rate_of(lambda: list(writers.map(fill, classes)), len(classes) * CLASS_SIZE)
+
+
+def _pgbench(postgres: EmbeddedPostgres, script: str) -> float:
+    """Return transactions a second of one script with as many clients as we have writers."""
+    parts = conninfo_to_dict(database(postgres, migrated=False))
+    with psycopg.connect(postgres.conninfo(str(parts["dbname"])), autocommit=True) as connection:
+        connection.execute(TABLE)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "script.sql"
+        file.write_text(script)
+        command = [
+            Binaries.packaged()["pgbench"], "--no-vacuum", "--protocol=prepared", f"--client={WRITERS}", "--jobs=2",
+            f"--time={PGBENCH_SECONDS}", f"--file={file}", f"--host={parts['host']}", "--username=postgres", str(parts["dbname"]),
+        ]  # fmt: skip
+        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    found = re.search(r"tps = ([\d.]+)", printed)
+    assert found is not None, printed
+    return float(found[1])

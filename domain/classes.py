@@ -128,13 +128,14 @@ class Class(RosterAggregate):
         self.deleted = False
         self.members: dict[UUID, Role] = {}
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Class":
-        """Copy what events mutate, and nothing else: a command decides on a copy, so a failed one leaves no trace."""
-        copy = object.__new__(type(self))
-        copy.__dict__.update(self.__dict__)
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        copy = super().__deepcopy__(memo)
         copy.members = self.members.copy()
-        copy._pending_events = []
         return copy
+
+    @property
+    def lives_in(self) -> UUID:  # noqa: D102
+        return self.group_id
 
     @classmethod
     def create(cls, class_id: UUID, group_id: UUID, name: str, settings: Settings, by: Provenance) -> Self:

@@ -4,7 +4,7 @@ The docstring of an error is its message; `rule` is its name in the outside worl
 """
 
 import re
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class DomainError(Exception):
@@ -91,8 +91,30 @@ class VersionStale(AboutThing):
     """{id} is at version {version}, not at {expected}: read it again and decide anew."""
 
 
-class TooBusy(DomainError):
-    """Other commands kept changing what this one relied on; nothing was recorded. Try again."""
+class TooManyWithdrawals(DomainError):
+    """The roster given would withdraw {withdrawals} members where {allowed} are allowed: is it complete? Nothing was recorded."""
+
+
+class MembersRefused(DomainError):
+    """{count} of the members can't be enrolled, so nothing was recorded; `errors` names each."""
+
+    def __init__(self, errors: list[dict[str, str]]) -> None:
+        """Name each refused member by its `pointer`, with `rule` and `detail`."""
+        super().__init__(count=len(errors))
+        self.errors = errors
+
+
+class ItemsRefused(DomainError):
+    """{count} of {total} items are refused, so nothing was recorded; `items` says what became of each."""
+
+    def __init__(self, outcomes: list[dict[str, Any]], refused: int) -> None:
+        """Keep the outcome of each item, of which `refused` are refused."""
+        super().__init__(count=refused, total=len(outcomes))
+        self.outcomes = outcomes
+
+
+class KeyReused(DomainError):
+    """The Idempotency-Key {key} was used for another request within the last 24 hours: take a new one."""
 
 
 class StoreUnavailable(DomainError):

@@ -1,14 +1,11 @@
 """The log on PostgreSQL: one table, one writer at a time, positions without gaps in the order of commit.
 
-An append takes an advisory lock in a statement of its own before it reads or numbers anything, at READ COMMITTED: each later statement
-then sees all that was committed by the lock's previous holder. Nothing but another append waits for that lock or is waited for
-(not ANALYZE, VACUUM or an index build).
+An append takes an advisory lock in a statement of its own before it reads or numbers anything (see `domain.append`). Nothing but another
+append waits for that lock or is waited for (not ANALYZE, VACUUM or an index build).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -23,39 +20,12 @@ from eventsourcing.persistence import (
 from psycopg import Connection, IsolationLevel
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from domain import digest, endings
+from domain.append import APPEND_LOCK, RECORDED_CHANNEL, Append, check, stream_of
 from domain.event_codec import IndexedEvent, RecordedEvent
 
-APPEND_LOCK = 7_316_001
-"""Key of the advisory lock that appends take, one after the other."""
-RECORDED_CHANNEL = "rosterlog_recorded"
-"""Notification channel: something was appended. A hint only; whoever follows the log looks by himself as well."""
+__all__ = ["APPEND_LOCK", "RECORDED_CHANNEL", "NothingRecorded", "PostgresLog"]
 
 _SESSION = "SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '10s'; SET timezone = 'UTC'"
-
-_LOCK = f"SELECT pg_advisory_xact_lock({APPEND_LOCK})"
-
-_HEAD = """
-    SELECT clock_timestamp(), last.notification_id, last.digest, last.recorded_at
-    FROM (SELECT) AS always
-    LEFT JOIN (SELECT * FROM log.events ORDER BY notification_id DESC LIMIT 1) AS last ON true
-"""
-
-_STREAMS = """
-    SELECT stream.id, last.originator_version, last.group_id
-    FROM unnest(%s::uuid[]) AS stream (id)
-    CROSS JOIN LATERAL (
-        SELECT originator_version, group_id FROM log.events
-        WHERE originator_id = stream.id ORDER BY originator_version DESC LIMIT 1
-    ) AS last
-"""
-
-_INSERT = """
-    INSERT INTO log.events (notification_id, originator_id, originator_version, topic, state, recorded_at, digest,
-                            class_id, user_id, group_id, previous_group_id, actor, source)
-    SELECT * FROM unnest(%s::bigint[], %s::uuid[], %s::bigint[], %s::text[], %s::bytea[], %s::timestamptz[], %s::bytea[],
-                         %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::text[], %s::text[])
-"""
 
 _SELECT_STREAM = """
     SELECT originator_id, originator_version, topic, state, recorded_at FROM log.events
@@ -72,29 +42,25 @@ _SELECT_LOG = """
 """
 
 
-@dataclass
-class _Stream:
-    """Where a stream stands under the append's lock: its last version, and the group its last event was of."""
-
-    version: int = 0
-    group_id: UUID | None = None
+_SELECT_STREAMS = """
+    SELECT originator_id, originator_version, topic, state, recorded_at FROM log.events
+    WHERE originator_id = ANY(%s) ORDER BY originator_id, originator_version
+"""
 
 
-@dataclass(frozen=True)
-class _Head:
-    """Where the log stands under the append's lock."""
-
-    now: datetime
-    position: int | None
-    digest: bytes | None
-    recorded_at: datetime | None
+class NothingRecorded(OperationalError):
+    """The connection was lost in mid-append, and nothing of the append was recorded: it can be tried again."""
 
 
 class PostgresLog(ApplicationRecorder):
     """Records and reads events; every error of the database comes out as one of the library's persistence errors."""
 
-    def __init__(self, conninfo: str, *, pool_size: int = 8) -> None:
-        """Connect to the database at `conninfo` with at most `pool_size` connections, opened as needed."""
+    def __init__(self, conninfo: str, *, pool_size: int = 8, on_append: Callable[[int], None] = lambda _: None) -> None:
+        """Connect to the database at `conninfo` with at most `pool_size` connections, opened as needed.
+
+        `on_append` is told of each append, after its commit, how many events it recorded.
+        """
+        self._on_append = on_append
         self._pool: ConnectionPool[Connection[Any]] = ConnectionPool(
             conninfo, min_size=1, max_size=pool_size, timeout=5, open=True, configure=_configure, name="log"
         )
@@ -102,6 +68,10 @@ class PostgresLog(ApplicationRecorder):
     def close(self) -> None:
         """Give the connections back to the database."""
         self._pool.close()
+
+    def pool_stats(self) -> dict[str, int]:
+        """Return what the pool of connections says about itself."""
+        return self._pool.get_stats()
 
     def insert_events(self, stored_events: Sequence[StoredEvent], *, relied_on: Mapping[UUID, int] | None = None, **_: Any) -> list[int]:
         """Append events, all or none, and return their positions.
@@ -112,22 +82,57 @@ class PostgresLog(ApplicationRecorder):
         events = [_indexed(event) for event in stored_events]
         if not events:
             return []
+        with self.appending() as append:
+            streams = append.streams({stream_of(event) for event in events} | set(relied_on or ()))
+            check(streams, relied_on or {})
+            append.write(events, streams)
+        return list(range(append.position - len(events) + 1, append.position + 1))
+
+    @contextmanager
+    def appending(self) -> Iterator[Append]:
+        """Hold the append's lock, and commit what was written once the block has ended well.
+
+        Raises `NothingRecorded` where the connection was lost and nothing was recorded, `OperationalError` where it is not known
+        whether it was. An append that was recorded though the connection was lost is no error.
+        """
         with self._connection() as connection:
-            with connection.transaction():
-                connection.execute(_LOCK)
-                head = _Head(*connection.execute(_HEAD).fetchone() or ())
-                read = list({event.originator_id for event in events} | set(relied_on or ()))
-                streams = {row[0]: _Stream(*row[1:]) for row in connection.execute(_STREAMS, [read])}
-                _check(streams, relied_on or {})
-                rows = list(_chained(events, head, streams))
-                connection.execute(_INSERT, [list(column) for column in zip(*rows, strict=True)])
-                if any(event.topic in endings.TOPICS for event in events):
-                    endings.index(connection, rows[0][0], rows[-1][0])
-            # After the commit, in a transaction of its own: NOTIFY holds a lock of the whole server until its transaction has ended.
-            # What is committed stays so, whether or not the hint gets through.
-            with suppress(psycopg.Error):
-                connection.execute(f"NOTIFY {RECORDED_CHANNEL}")
-        return [row[0] for row in rows]
+            try:
+                append = Append(connection)
+                yield append
+                if not append.has_written:
+                    append.give_up()
+            except Exception as error:
+                if connection.broken:
+                    raise NothingRecorded(str(error)) from error
+                connection.execute("ROLLBACK")
+                raise
+            if append.has_written:
+                self._commit(append)
+
+    def _commit(self, append: Append) -> None:
+        try:
+            append.commit()
+        except psycopg.OperationalError as lost:
+            # The digest tells our event from one that another process recorded at that position.
+            if not self._is_recorded(append.position, append.digest):
+                raise NothingRecorded(str(lost)) from lost
+        if append.events:
+            self._on_append(append.events)
+
+    def _is_recorded(self, position: int, digest: bytes) -> bool:
+        """Tell whether an event was recorded; the lock makes sure that the session which may have done so has ended."""
+        self.reconnect()
+        with self.appending() as look:
+            return look.digest_at(position) == digest
+
+    def reconnect(self) -> None:
+        """Replace the connections that were lost."""
+        self._pool.check()
+
+    def select_streams(self, ids: Sequence[UUID]) -> list[RecordedEvent]:
+        """Return all events of some streams, each stream's by version."""
+        with self._connection() as connection:
+            return [RecordedEvent(*row) for row in connection.execute(_SELECT_STREAMS, [list(ids)], binary=True)]
 
     def select_events(
         self,
@@ -189,31 +194,3 @@ def _configure(connection: Connection[Any]) -> None:
     connection.autocommit = True
     connection.isolation_level = IsolationLevel.READ_COMMITTED
     connection.execute(_SESSION)
-
-
-def _check(streams: Mapping[UUID, _Stream], relied_on: Mapping[UUID, int]) -> None:
-    for stream, version in relied_on.items():
-        found = streams.get(stream, _Stream()).version
-        if found != version:
-            raise IntegrityError(f"{stream} is at version {found}; the decision relied on {version}")
-
-
-def _chained(events: Sequence[IndexedEvent], head: _Head, streams: dict[UUID, _Stream]) -> Iterator[tuple[Any, ...]]:
-    """Yield the row of each event, numbered and chained on from the head. Raises `IntegrityError` for a version not next."""
-    position, previous = head.position or 0, head.digest or digest.BEFORE_FIRST
-    recorded_at = max(head.now, head.recorded_at or head.now)
-    for event in events:
-        stream_id = event.originator_id
-        assert isinstance(stream_id, UUID)
-        stream = streams.setdefault(stream_id, _Stream())
-        if event.originator_version != stream.version + 1:
-            raise IntegrityError(f"{stream_id} is at version {stream.version}, so {event.originator_version} is not next")
-        stream.version = event.originator_version
-        stream.group_id = event.group_id or stream.group_id
-        position += 1
-        stored = (position, stream_id, event.originator_version, event.topic, recorded_at, event.state)
-        previous = digest.link(previous, *stored)
-        yield (
-            *(position, stream_id, event.originator_version, event.topic, event.state, recorded_at, previous),
-            *(event.class_id, event.user_id, stream.group_id, event.previous_group_id, event.actor, event.source),
-        )

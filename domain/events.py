@@ -3,7 +3,8 @@
 An event's fields are the stored format: once released, a field's name, type and meaning never change.
 """
 
-from typing import Any
+from typing import Any, Self
+from uuid import UUID
 
 from eventsourcing.domain import Aggregate
 
@@ -24,6 +25,18 @@ class RosterEvent(Aggregate.Event):
 
 class RosterAggregate(Aggregate):
     """A stream's state: public verbs check the rules and trigger events, events only mutate."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Copy what events mutate, and nothing else: a command decides on a copy, so a failed one leaves no trace."""
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__)
+        copy._pending_events = []
+        return copy
+
+    @property
+    def lives_in(self) -> UUID | None:
+        """The group that an event of this stream is of, where the event does not say so itself."""
+        return None
 
     def _record(self, event: type[RosterEvent], by: Provenance, **fields: Any) -> None:
         self.trigger_event(event, **fields, **vars(by))

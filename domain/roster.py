@@ -3,15 +3,18 @@
 from datetime import date
 from uuid import UUID
 
+from domain import bulk
+from domain.bulk import Enrolment, Items, Member, Registration, RosterRules
 from domain.classes import Class
-from domain.decision import DecidingApplication, Decision, command
+from domain.commanding import CommandedApplication, command
+from domain.decision import Decision, Verdict
 from domain.errors import ClassDeleted, ClassUnknown, GroupUnknown, IdTaken, UserUnknown
 from domain.groups import Group
 from domain.users import User
 from domain.values import Provenance, Role, Settings
 
 
-class Roster(DecidingApplication):
+class Roster(CommandedApplication):
     """The application: one method per command. `by` says who gives the command and why; `expected` is the version it relies on."""
 
     @command
@@ -172,3 +175,31 @@ class Roster(DecidingApplication):
         if user_id in class_.members and not decision.ever(User, user_id, UserUnknown).removed:
             class_.withdraw(user_id, by, effective_on)
         return class_
+
+    @command
+    def set_members(
+        self,
+        decision: Decision,
+        class_id: UUID,
+        members: Items[Member],
+        by: Provenance,
+        *,
+        rules: RosterRules = RosterRules(),  # noqa: B008  # frozen
+        expected: int | None = None,
+    ) -> Verdict:
+        """Set a whole roster by the fewest events that lead there. Raises `ClassUnknown`, `ClassDeleted`, `ClassArchived`,
+        `MembersRefused`, `TooManyWithdrawals`, `VersionStale`.
+        """  # noqa: D205
+        return bulk.set_roster(decision, decision.class_(class_id, expected), members, by, rules)
+
+    @command
+    def enrol_many(self, decision: Decision, batch: UUID, enrolments: Items[Enrolment], by: Provenance, *, atomic: bool = False) -> Verdict:
+        """Enrol in many classes, with an outcome for each item. Raises `ItemsRefused` where `atomic` and one is refused."""
+        return bulk.enrol_all(decision, batch, enrolments, by, atomic=atomic)
+
+    @command
+    def register_many(
+        self, decision: Decision, batch: UUID, registrations: Items[Registration], by: Provenance, *, atomic: bool = False
+    ) -> Verdict:
+        """Register many users, with an outcome for each item. Raises `ItemsRefused` where `atomic` and one is refused."""
+        return bulk.register_all(decision, batch, registrations, by, atomic=atomic)

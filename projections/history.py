@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from projections import skips
 from projections.queries import Parameters
 
 Order = Literal["asc", "desc"]
@@ -24,13 +25,14 @@ _COLUMNS = """
 """
 
 _EVENTS = f"""
-    SELECT {_COLUMNS.format(own="event")}, NULL::text AS ended_role, '' COLLATE "C" AS part FROM log.events AS event WHERE
+    SELECT {_COLUMNS.format(own="event")}, NULL::text AS ended_role, '' COLLATE "C" AS part, {skips.MARK} AS skipped
+    FROM log.events AS event WHERE
 """
 
 # Entries of one position: the event itself, then what it ended. `part` tells them apart.
 _PART = "(ending.class_id::text || coalesce(ending.user_id::text, '')) COLLATE \"C\""
 _ENDINGS = f"""
-    SELECT {_COLUMNS.format(own="ending")}, ending.role AS ended_role, {_PART} AS part
+    SELECT {_COLUMNS.format(own="ending")}, ending.role AS ended_role, {_PART} AS part, {skips.MARK} AS skipped
     FROM log.endings AS ending JOIN log.events AS event USING (notification_id) WHERE
 """
 
@@ -148,7 +150,7 @@ class Entry:
 
 def entry(row: tuple[Any, ...]) -> Entry:
     """Turn a row of a page into what the outside sees of it."""
-    position, version, recorded_at, topic, state, class_id, user_id, group_id, actor, source, ended_role, part = row
+    position, version, recorded_at, topic, state, class_id, user_id, group_id, actor, source, ended_role, part, skipped = row
     fields = msgspec.json.decode(state)
     event = {
         "position": position,
@@ -165,6 +167,8 @@ def entry(row: tuple[Any, ...]) -> Entry:
         "effective_on": fields.get("effective_on"),
     }
     event["before"], event["after"] = ({"role": ended_role}, {}) if ended_role else _changes(topic, fields)
+    if skipped is not None:
+        event["skipped"] = skipped
     return Entry(event, (str(position), part))
 
 

@@ -1,93 +1,51 @@
 """Rebuilding the read tables from position 0, while readers read and commands go on.
 
-The shadow tables are projected by the same projector until they have caught up with the live ones, and then take their place in one short
-transaction. A rebuild that dies leaves the live tables as they were; the next one starts clean.
+The shadow tables are loaded by the same projector, completed, compared with the live ones at the same position, caught up, and then take
+their place in one short transaction. A rebuild that dies leaves the live tables as they were; the next one starts clean.
 """
 
+import logging
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import psycopg
-from psycopg import Connection
-from psycopg.rows import class_row
+from psycopg import Connection, IsolationLevel
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from projections import shadow
-from projections.projector import project
+from projections import comparison, shadow, switch
+from projections import rebuild_record as record
+from projections.projector import EventFails, Projected, UnknownEvent, cascade, project, project_up_to_failure
+from projections.rebuild_record import IDLE, RebuildState, cancel, state
 from projections.runner import PROJECTED_CHANNEL
-from projections.tables import SHADOW
+from projections.tables import SCHEMA, SHADOW
 
-BATCH = 50_000
-"""Most events in one transaction of a rebuild."""
+__all__ = ["IDLE", "Rebuild", "RebuildState", "cancel", "state"]
+
+BATCH = shadow.BATCH
 SWITCH_SECONDS = 120
 """How long to try for a moment in which no reader holds the tables."""
 
-
-@dataclass(frozen=True)
-class RebuildState:
-    """Where a rebuild stands, in events: `done` of `total`."""
-
-    id: UUID | None
-    state: str
-    done: int
-    total: int
-    started_at: datetime | None
-    updated_at: datetime | None
-    error: str | None
-
-    @property
-    def per_second(self) -> float | None:
-        """Return how many events a second it projects, None before the first."""
-        if not self.done or self.started_at is None or self.updated_at is None:
-            return None
-        return self.done / max((self.updated_at - self.started_at).total_seconds(), 0.001)
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Return how long it still takes at this rate, None where it does not run or there is no rate yet."""
-        rate = self.per_second
-        return (self.total - self.done) / rate if rate and self.state == "running" else None
-
-
-IDLE = RebuildState(None, "idle", 0, 0, None, None, None)
-
-_ORPHANS = "UPDATE projections.rebuilds SET state = 'failed', error = 'its process ended' WHERE state = 'running'"
-_BEGIN = (
-    "INSERT INTO projections.rebuilds (id, state, done, total) SELECT %s, 'running', 0, coalesce(max(notification_id), 0) FROM log.events"
-)
-_PROGRESS = """
-    UPDATE projections.rebuilds SET done = %(done)s, total = greatest(total, %(done)s), updated_at = clock_timestamp()
-    WHERE id = %(id)s RETURNING cancel_requested
+# The first event of what refers to something that there is not, where foreign keys could not be made.
+_FIRST_DANGLING = f"""
+    SELECT min(notification_id) FROM (
+        SELECT notification_id FROM {SHADOW}.class_members AS member JOIN log.events USING (class_id, user_id)
+        WHERE topic = 'MemberEnrolled' AND (
+            NOT EXISTS (SELECT FROM {SHADOW}.classes WHERE id = member.class_id)
+            OR NOT EXISTS (SELECT FROM {SHADOW}.users WHERE id = member.user_id)
+        )
+        UNION ALL
+        SELECT notification_id FROM {SHADOW}.classes JOIN log.events ON originator_id = classes.id AND events.group_id = classes.group_id
+        WHERE topic IN ('ClassCreated', 'ClassMoved') AND NOT EXISTS (SELECT FROM {SHADOW}.groups WHERE id = classes.group_id)
+    ) AS dangling
 """
-_END = "UPDATE projections.rebuilds SET state = %(state)s, error = %(error)s, updated_at = clock_timestamp() WHERE id = %(id)s"
-_CANCEL = "UPDATE projections.rebuilds SET cancel_requested = true WHERE state = 'running'"
-# A rebuild whose process died still says that it runs; the lock, which died with it, says that it does not.
-_STATE = f"""
-    SELECT id, CASE WHEN state = 'running' AND NOT EXISTS (
-                   SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = {shadow.REBUILD_LOCK} AND granted
-                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-               ) THEN 'failed' ELSE state END AS state,
-           done, total, started_at, updated_at, error
-    FROM projections.rebuilds ORDER BY started_at DESC LIMIT 1
-"""
+
+logger = logging.getLogger(__name__)
 
 
 class _Cancelled(Exception):
     """Somebody asked for the rebuild to end."""
-
-
-def state(connection: Connection[Any]) -> RebuildState:
-    """Return where the newest rebuild stands; `IDLE` where there never was one."""
-    with connection.cursor(row_factory=class_row(RebuildState)) as cursor:
-        return cursor.execute(_STATE).fetchone() or IDLE
-
-
-def cancel(connection: Connection[Any]) -> bool:
-    """Ask the running rebuild to end; tell whether there is one."""
-    return state(connection).state == "running" and connection.execute(_CANCEL).rowcount > 0
 
 
 class Rebuild:
@@ -99,64 +57,123 @@ class Rebuild:
         self._connection = psycopg.connect(conninfo, autocommit=True, application_name="rosterlog rebuild")
         try:
             shadow.claim(self._connection)
-            self._connection.execute(_ORPHANS)
-            self._connection.execute(_BEGIN, [self.id])
+            record.begin(self._connection, self.id)
         except BaseException:
             self._connection.close()
             raise
 
     def run(self, on_progress: Callable[[RebuildState], None] = lambda _: None) -> RebuildState:
-        """Rebuild, telling `on_progress` after each batch, and return how it ended: done, failed (with its error) or cancelled."""
+        """Rebuild, telling `on_progress` after each batch, and return how it ended: done or cancelled.
+
+        Raises `EventFails` where an event can't be projected, `SwitchImpossible`, `psycopg.Error`; the record says failed then, and why.
+        """
+        self._on_progress = on_progress
         with self._connection as connection:
             try:
-                shadow.create(connection)
-                self._catch_up(on_progress)
-                self._switch()
-            except _Cancelled:
-                self._end("cancelled")
+                self._rebuild(connection)
             except Exception as wrong:
-                if not connection.broken:
-                    self._end("failed", str(wrong))
-                raise
+                if not self._was_cancelled(wrong):
+                    self._give_up("failed", str(wrong))
+                    raise
+                self._give_up("cancelled")
             return state(connection)
 
-    def _catch_up(self, on_progress: Callable[[RebuildState], None]) -> None:
-        while True:
-            step = project(self._connection, SHADOW, limit=BATCH)
-            row = self._connection.execute(_PROGRESS, {"id": self.id, "done": step.position}).fetchone()
-            if row and row[0]:
-                raise _Cancelled
-            on_progress(state(self._connection))
-            if step.events < BATCH:
-                break
-        for table in shadow.TABLES:
-            self._connection.execute(f"ANALYZE {SHADOW}.{table}")
+    def _rebuild(self, connection: Connection[Any]) -> None:
+        switch.refuse_impossible(connection)
+        shadow.create(connection)
+        self._catch_up(self._comparable(connection))
+        self._complete(connection)
+        complete_at = switch.moment(connection)
+        self._compare(connection)
+        self._switch(connection, complete_at)
 
-    def _switch(self) -> None:
+    def _was_cancelled(self, wrong: Exception) -> bool:
+        if isinstance(wrong, psycopg.errors.QueryCanceled):
+            return record.is_cancelled(self._connection, self.id)
+        return isinstance(wrong, _Cancelled)
+
+    def _give_up(self, how: str, error: str | None = None) -> None:
+        if not self._connection.broken:
+            shadow.drop(self._connection)
+            record.end(self._connection, self.id, how, error)
+
+    def _comparable(self, connection: Connection[Any]) -> int | None:
+        """Return how far to load so that the live tables can be compared, None where they are too far behind."""
+        row = connection.execute(
+            f"SELECT position, (SELECT coalesce(max(notification_id), 0) FROM log.events) - position FROM {SCHEMA}.checkpoint"
+        ).fetchone()
+        return row[0] if row and 0 <= row[1] <= BATCH and row[0] else None
+
+    def _catch_up(self, stop: int | None = None) -> None:
+        while True:
+            step = self._project(stop)
+            if record.progress(self._connection, self.id, step.position):
+                raise _Cancelled
+            self._on_progress(state(self._connection))
+            if step.events < BATCH:
+                return
+
+    def _project(self, stop: int | None = None) -> Projected:
+        try:
+            return project(self._connection, SHADOW, limit=BATCH, stop=stop)
+        except (psycopg.Error, UnknownEvent) as failure:
+            if self._connection.broken or isinstance(failure, psycopg.errors.QueryCanceled):
+                raise
+            failing = project_up_to_failure(self._connection, SHADOW, limit=BATCH, stop=stop)
+            if failing is None:
+                raise
+            raise failing from failure
+
+    def _complete(self, connection: Connection[Any]) -> None:
+        cascade(connection, SHADOW)
+        try:
+            shadow.complete(connection)
+        except psycopg.errors.ForeignKeyViolation as dangling:
+            row = connection.execute(_FIRST_DANGLING).fetchone()
+            if row is None or row[0] is None:
+                raise
+            raise EventFails(row[0], dangling) from dangling
+
+    def _compare(self, connection: Connection[Any]) -> None:
+        """Count the rows in which the live tables differ at the same position; what differs, the switch mends."""
+        began = time.monotonic()
+        connection.isolation_level = IsolationLevel.REPEATABLE_READ
+        try:
+            with connection.transaction():
+                row = connection.execute(f"SELECT position FROM {SCHEMA}.checkpoint").fetchone()
+                live = row[0] if row else 0
+                while (step := self._project(live)).events:
+                    pass
+                differing = comparison.count(connection) if step.position == live else None
+        finally:
+            connection.isolation_level = None
+        if differing is None:
+            logger.info("the read tables are behind the new ones, so there is nothing to compare")
+            return
+        record.compared(connection, self.id, differing, time.monotonic() - began)
+        if differing:
+            logger.warning("%d rows of the read tables did not say what the log says; the rebuild mends them", differing)
+
+    def _switch(self, connection: Connection[Any], complete_at: int) -> None:
         patience = Retrying(
-            retry=retry_if_exception_type(psycopg.errors.LockNotAvailable),
+            retry=retry_if_exception_type((psycopg.errors.LockNotAvailable, switch.ReaderInTheWay)),
             wait=wait_random_exponential(multiplier=0.05, max=1),
             stop=stop_after_delay(SWITCH_SECONDS),
             reraise=True,
         )
-        position = patience(self._try_switch)
-        self._connection.execute("SELECT pg_notify(%s, %s)", [PROJECTED_CHANNEL, str(position)])
+        position = patience(self._try_switch, connection, complete_at)
+        connection.execute("SELECT pg_notify(%s, %s)", [PROJECTED_CHANNEL, str(position)])
 
-    def _try_switch(self) -> int:
+    def _try_switch(self, connection: Connection[Any], complete_at: int) -> int:
         # Almost all of what came meanwhile, so that the locked transaction below stays short.
-        while project(self._connection, SHADOW, limit=BATCH).events:
-            pass
-        with self._connection.transaction():
-            shadow.lock_live(self._connection)
+        self._catch_up()
+        switch.refuse_older_snapshots(connection, complete_at)
+        with connection.transaction():
+            switch.lock_live(connection)
             # Now the live tables stand still, and the shadow tables go at least as far: a reader never goes back.
-            while (step := project(self._connection, SHADOW, limit=BATCH)).events:
+            while (step := project(connection, SHADOW, limit=BATCH)).events:
                 pass
-            shadow.switch(self._connection)
-            self._connection.execute(_PROGRESS, {"id": self.id, "done": step.position})
-            self._end("done")
+            switch.switch(connection)
+            record.progress(connection, self.id, step.position)
+            record.end(connection, self.id, "done")
         return step.position
-
-    def _end(self, state: str, error: str | None = None) -> None:
-        if state != "done":
-            shadow.drop(self._connection)
-        self._connection.execute(_END, {"id": self.id, "state": state, "error": error})

@@ -2,7 +2,7 @@
 
 The leader holds an advisory lock on the very connection it projects over. When that connection ends, so does its lead, and whatever it
 had not committed: a leader that lost its lock can't write. The checkpoint's row lock (see `projections.projector`) would make even two
-leaders take turns.
+leaders take turns. A leader that does nothing any more, not even look, is frozen: a stand-by ends its session.
 
 A notification is a hint that there is something to project. The runner also looks at each poll, and right after it started to listen.
 """
@@ -10,13 +10,16 @@ A notification is a hint that there is something to project. The runner also loo
 import logging
 import random
 import threading
+import time
 from typing import Any
 
 import psycopg
 from psycopg import Connection
+from psycopg.conninfo import make_conninfo
 
 from domain.event_store import RECORDED_CHANNEL
-from projections.projector import UnknownEvent, project
+from projections.projector import EventFails, UnknownEvent, project, project_up_to_failure
+from projections.skips import SKIPPED_CHANNEL
 from projections.tables import SCHEMA
 
 PROJECT_LOCK = 7_316_003
@@ -29,10 +32,27 @@ POLL_SECONDS = 0.5
 """How long the leader waits for a hint before it looks anyway."""
 STAND_BY_SECONDS = 1.0
 """How often those who stand by ask for the lead."""
+FROZEN_SECONDS = 15
+"""How long a leader's session may be idle before a stand-by ends it: longer than the longest wait between two tries."""
+
+# Both ends notice within five seconds that the other is gone, host or network included; a session over a Unix socket ignores the part
+# that is TCP's. The server gives up a statement whose client is gone, and a transaction whose client says nothing any more.
+_KEEPALIVES = {"keepalives_idle": 2, "keepalives_interval": 1, "keepalives_count": 2, "tcp_user_timeout": 4000, "connect_timeout": 5}
+_SESSION = """
+    SET tcp_keepalives_idle = 2; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 2; SET tcp_user_timeout = 4000;
+    SET client_connection_check_interval = '1s'; SET idle_in_transaction_session_timeout = '5s'
+"""
 
 _RECORD_FAILURE = f"""
     UPDATE {SCHEMA}.checkpoint SET failing_position = %(position)s, failure = %(failure)s,
         failing_since = CASE WHEN failing_position = %(position)s THEN failing_since ELSE clock_timestamp() END
+"""
+
+_END_FROZEN = f"""
+    SELECT pid, application_name, pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity AS leader USING (pid)
+    WHERE locktype = 'advisory' AND objid = {PROJECT_LOCK} AND granted AND leader.datname = current_database()
+      AND database = leader.datid AND leader.usename = current_user
+      AND state LIKE 'idle%%' AND state_change < clock_timestamp() - make_interval(secs => %(seconds)s)
 """
 
 logger = logging.getLogger(__name__)
@@ -43,7 +63,7 @@ class Runner:
 
     def __init__(self, conninfo: str, name: str) -> None:
         """Follow the log of the database at `conninfo`; `name` is what others see of the leader."""
-        self._conninfo = conninfo
+        self._conninfo = make_conninfo(conninfo, application_name=name, **_KEEPALIVES)
         self._name = name
         self._stopping = threading.Event()
         self._failures = 0
@@ -56,7 +76,8 @@ class Runner:
         """Follow the log until `stop` is called."""
         while not self._stopping.is_set():
             try:
-                with psycopg.connect(self._conninfo, autocommit=True, application_name=self._name) as connection:
+                with psycopg.connect(self._conninfo, autocommit=True) as connection:
+                    connection.execute(_SESSION)
                     self._stand_by(connection)
                     self._lead(connection)
             except psycopg.Error as lost:
@@ -70,49 +91,44 @@ class Runner:
                 logger.info("another process projects; standing by")
             waited = True
             self._stopping.wait(STAND_BY_SECONDS)
+            for pid, name, _ in connection.execute(_END_FROZEN, {"seconds": FROZEN_SECONDS}):
+                logger.warning("ended the session of the frozen leader %s (process %s of the database)", name, pid)
 
     def _lead(self, connection: Connection[Any]) -> None:
         connection.execute(f"LISTEN {RECORDED_CHANNEL}")
+        connection.execute(f"LISTEN {SKIPPED_CHANNEL}")
         if not self._stopping.is_set():
             logger.info("projecting as %s", self._name)
         while not self._stopping.is_set():
             try:
-                self._catch_up(connection, BATCH)
+                self._catch_up(connection)
             except (psycopg.Error, UnknownEvent):
                 if connection.broken:
                     raise
-                self._find_failing(connection)
+                failing = project_up_to_failure(connection, SCHEMA, limit=BATCH)
+                if failing is not None:
+                    self._stall(connection, failing)
             else:
                 _wait_for_hint(connection)
 
-    def _catch_up(self, connection: Connection[Any], batch: int) -> None:
-        while not self._stopping.is_set() and self._step(connection, batch):
-            pass
-
-    def _step(self, connection: Connection[Any], batch: int) -> int:
-        step = project(connection, SCHEMA, limit=batch)
-        if step.events:
+    def _catch_up(self, connection: Connection[Any]) -> None:
+        while not self._stopping.is_set() and (step := project(connection, SCHEMA, limit=BATCH)).events:
             connection.execute("SELECT pg_notify(%s, %s)", [PROJECTED_CHANNEL, str(step.position)])
             self._failures = 0
-        return step.events
 
-    def _find_failing(self, connection: Connection[Any]) -> None:
-        """Project the events of a failed batch one by one up to the one that fails, and say which it is."""
-        try:
-            for _ in range(BATCH):
-                if self._stopping.is_set() or not self._step(connection, 1):
+    def _stall(self, connection: Connection[Any], failing: EventFails) -> None:
+        logger.error("projector stalled: %s", failing)
+        connection.execute(_RECORD_FAILURE, {"position": failing.position, "failure": str(failing)})
+        self._failures += 1
+        self._wait_for_skip(connection, backoff(self._failures))
+
+    def _wait_for_skip(self, connection: Connection[Any], seconds: float) -> None:
+        """Wait before the next try; a skip ends the wait."""
+        until = time.monotonic() + seconds
+        while not self._stopping.is_set() and time.monotonic() < until:
+            for hint in connection.notifies(timeout=POLL_SECONDS, stop_after=1):
+                if hint.channel == SKIPPED_CHANNEL:
                     return
-        except (psycopg.Error, UnknownEvent) as failure:
-            if connection.broken:
-                raise
-            self._stall(connection, failure)
-
-    def _stall(self, connection: Connection[Any], failure: Exception) -> None:
-        row = connection.execute(f"SELECT position + 1 FROM {SCHEMA}.checkpoint").fetchone()
-        position = row[0] if row else None
-        logger.error("projector stalled at position %s: %s", position, failure)
-        connection.execute(_RECORD_FAILURE, {"position": position, "failure": str(failure)})
-        self._back_off()
 
     def _back_off(self) -> None:
         self._failures += 1

@@ -1,26 +1,30 @@
 """Shadow tables: the read tables once more, in a schema of their own, made from the models.
 
-Tables, constraints and indexes have the names that the migrations give them: names are a schema's own, so they stay when the tables move.
+They are loaded without foreign keys and with the indexes only that the projector looks rows up by; the others are made afterwards, which
+costs far less. Tables, constraints and indexes have the names that the migrations give them: names are a schema's own, so they stay when
+the tables move.
 """
 
 from typing import Any
 
 from psycopg import Connection
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
+from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable, DropConstraint, ExecutableDDLElement
 
 from domain.errors import DomainError
 from projections.tables import SCHEMA, SHADOW, Table
 
 REBUILD_LOCK = 7_316_004
 """Key of the advisory lock of whoever uses the shadow tables: one rebuild or verification at a time."""
+BATCH = 250_000
+"""Most events in one transaction of a load: larger ranges fold more events into each row that is written."""
 
-# The privileges on the live tables, as statements that give the same on the shadow tables.
-_PRIVILEGES = f"""
-    SELECT format('GRANT %s ON {SHADOW}.%I TO %s', privilege_type, relname, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(rolname) END)
-    FROM pg_class CROSS JOIN LATERAL aclexplode(relacl) LEFT JOIN pg_roles ON pg_roles.oid = grantee
-    WHERE relnamespace = '{SCHEMA}'::regnamespace AND relkind = 'r' AND grantee <> relowner
+# For sorting and hashing a range of BATCH events, and for making indexes; both are memory of the database's server.
+_LOADING = """
+    SET work_mem = '64MB'; SET maintenance_work_mem = '128MB'; SET client_connection_check_interval = '1s'; SET timezone = 'UTC'
 """
+
+_MEMBERS = Table.metadata.tables[f"{SCHEMA}.class_members"]
 
 TABLES = [table.name for table in Table.metadata.sorted_tables]
 """Names of the read tables, each after those it refers to."""
@@ -31,18 +35,38 @@ class ShadowInUse(DomainError):
 
 
 def claim(connection: Connection[Any]) -> None:
-    """Take the shadow tables for as long as the connection lives. Raises `ShadowInUse`."""
+    """Take the shadow tables for as long as the connection lives, and make it ready to load them. Raises `ShadowInUse`."""
     row = connection.execute("SELECT pg_try_advisory_lock(%s)", [REBUILD_LOCK]).fetchone()
     if row is None or not row[0]:
         raise ShadowInUse
+    connection.execute(_LOADING)
+    # A plan made for the first range, of empty tables, is none for the later ones.
+    connection.prepare_threshold = None
 
 
 def create(connection: Connection[Any]) -> None:
-    """Make empty shadow tables, in place of those that a crash may have left."""
+    """Make empty shadow tables to load, in place of those that a crash may have left."""
     drop(connection)
-    for statement in _definitions():
-        connection.execute(statement)
+    for table in Table.metadata.sorted_tables:
+        _run(connection, CreateTable(table, include_foreign_key_constraints=[]))
+    _run(connection, DropConstraint(_MEMBERS.primary_key))
     connection.execute(f"INSERT INTO {SHADOW}.checkpoint (position) VALUES (0)")
+
+
+def complete(connection: Connection[Any]) -> None:
+    """Give the loaded tables everything that the migrations give the live ones.
+
+    Raises `psycopg.errors.ForeignKeyViolation` where a row refers to something that there is not.
+    """
+    tables = Table.metadata.sorted_tables
+    _run(connection, AddConstraint(_MEMBERS.primary_key, isolate_from_table=False))
+    for index in sorted((index for table in tables for index in table.indexes), key=lambda index: str(index.name)):
+        _run(connection, CreateIndex(index))
+    for name in TABLES:
+        connection.execute(f"ANALYZE {SHADOW}.{name}")
+    for table in tables:
+        for key in sorted(table.foreign_key_constraints, key=lambda key: str(key.name)):
+            _run(connection, AddConstraint(key, isolate_from_table=False))
 
 
 def drop(connection: Connection[Any]) -> None:
@@ -50,40 +74,10 @@ def drop(connection: Connection[Any]) -> None:
     connection.execute(f"DROP TABLE IF EXISTS {', '.join(f'{SHADOW}.{name}' for name in TABLES)}")
 
 
-def lock_live(connection: Connection[Any]) -> None:
-    """Keep everyone from the live tables for the rest of the transaction.
-
-    Raises `psycopg.errors.LockNotAvailable` where others hold them for long. The wait is far shorter than PostgreSQL's deadlock detection,
-    so it is always the switch that gives way, never a reader. The checkpoint comes first, as it does for the projector.
-    """
-    connection.execute("SET LOCAL lock_timeout = '200ms'")
-    connection.execute(f"LOCK TABLE {SCHEMA}.checkpoint, {_live()} IN ACCESS EXCLUSIVE MODE")
-
-
-def switch(connection: Connection[Any]) -> None:
-    """Put the shadow tables in the place of the live ones, with the same privileges; `lock_live` comes first."""
-    for (grant,) in connection.execute(_PRIVILEGES).fetchall():
-        connection.execute(grant)
-    connection.execute(f"DROP TABLE {_live()}")
-    for name in TABLES:
-        connection.execute(f"ALTER TABLE {SHADOW}.{name} SET SCHEMA {SCHEMA}")
-
-
-def _live() -> str:
-    return ", ".join(f"{SCHEMA}.{name}" for name in TABLES)
-
-
-def _definitions() -> list[str]:
-    tables = Table.metadata.sorted_tables
-    statements: list[ExecutableDDLElement] = [CreateTable(table) for table in tables]
-    statements += [CreateIndex(index) for table in tables for index in sorted(table.indexes, key=lambda index: str(index.name))]
-    return [_in_shadow(statement) for statement in statements]
-
-
-def _in_shadow(statement: ExecutableDDLElement) -> str:
+def _run(connection: Connection[Any], statement: ExecutableDDLElement) -> None:
     compiled = statement.compile(
         dialect=postgresql.dialect(),  # type: ignore[no-untyped-call]
         schema_translate_map={SCHEMA: SHADOW},
         render_schema_translate=True,
     )
-    return str(compiled)
+    connection.execute(str(compiled))

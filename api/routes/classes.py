@@ -22,9 +22,8 @@ async def _answer(command: Command, outcome: Outcome, class_id: UUID, *, locatio
 @router.post("", operation_id="createClass", response_model=Class, status_code=201, responses=documented.command(success=(200, 201)))
 async def create_class(new: NewClass, command: Command) -> Response:
     """Create a class in a group. Again with the same `id` and content it answers 200 with the class as it is now."""
-    class_id = new.id or uuid4()
-    outcome = await command.give(command.roster.create_class, class_id, new.group_id, new.name, new.settings)
-    return await _answer(command, outcome, class_id, location=f"/v1/classes/{class_id}")
+    outcome = await command.give(command.roster.create_class, new.id or uuid4(), new.group_id, new.name, new.settings)
+    return await _answer(command, outcome, outcome.id, location=f"/v1/classes/{outcome.id}")
 
 
 @router.patch("/{class_id}", operation_id="changeClass", response_model=Class, responses=documented.command(404, 410, 412))

@@ -31,9 +31,8 @@ router = APIRouter(prefix="/v1/groups", tags=["groups"])
 @router.post("", operation_id="createGroup", response_model=Group, status_code=201, responses=documented.command(success=(200, 201)))
 async def create_group(new: NewGroup, command: Command) -> Response:
     """Create a group. Again with the same `id` and content it answers 200 with the group as it is now."""
-    group_id = new.id or uuid4()
-    outcome = await command.give(command.roster.create_group, group_id, new.name)
-    return await command.answer(outcome, queries.GROUP_BY_ID, {"group_id": group_id}, location=f"/v1/groups/{group_id}")
+    outcome = await command.give(command.roster.create_group, new.id or uuid4(), new.name)
+    return await command.answer(outcome, queries.GROUP_BY_ID, {"group_id": outcome.id}, location=f"/v1/groups/{outcome.id}")
 
 
 @router.patch("/{group_id}", operation_id="renameGroup", response_model=Group, responses=documented.command(404, 410, 412))

@@ -6,9 +6,11 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from api import documented
+from api import bulk, documented
+from api.bulk import Roster, RosterChanges, RosterOptions
 from api.commands import Command, Serving
 from api.schemas import ClassMember, ClassMemberList, MemberPage, NewClassMember, ReadingAsOf, RoleChange, Withdrawal
+from domain.bulk import RosterRules
 from domain.decision import Outcome
 from projections import queries
 
@@ -33,6 +35,19 @@ async def enrol_member(class_id: UUID, new: NewClassMember, command: Command) ->
     )
     location = f"/v1/classes/{class_id}/members/{new.user_id}"
     return await _answer(command, outcome, class_id, new.user_id, location=location)
+
+
+@router.put("", operation_id="setMembers", response_model=RosterChanges, responses=documented.command(404, 410, 412))
+async def set_members(class_id: UUID, roster: Roster, options: Annotated[RosterOptions, Query()], command: Command) -> Response:
+    """Set the whole roster by the fewest changes, in one append. `dry_run` shows them; `max_withdrawals` refuses half a roster."""
+    outcome = await command.give(
+        command.roster.set_members,
+        class_id,
+        bulk.members(roster),
+        rules=RosterRules(options.dry_run, options.max_withdrawals),
+        expected=command.expected,
+    )
+    return await command.answer_many(outcome, outcome.result or {}, version=outcome.version)
 
 
 @router.patch("/{user_id}", operation_id="changeRole", response_model=ClassMember, responses=documented.command(404, 410, 412))

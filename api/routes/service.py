@@ -44,6 +44,7 @@ async def root() -> dict[str, str]:
         "openapi": "/openapi.json",
         "health": "/healthz",
         "ready": "/readyz",
+        "metrics": "/metrics",
         "classes": "/v1/classes",
     }
 

@@ -17,9 +17,8 @@ router = APIRouter(prefix="/v1/users", tags=["users"])
 @router.post("", operation_id="registerUser", response_model=User, status_code=201, responses=documented.command(success=(200, 201)))
 async def register_user(new: NewUser, command: Command) -> Response:
     """Register a user. Again with the same `id` it answers 200."""
-    user_id = new.id or uuid4()
-    outcome = await command.give(command.roster.register_user, user_id)
-    return await command.answer(outcome, queries.USER_BY_ID, {"user_id": user_id}, location=f"/v1/users/{user_id}")
+    outcome = await command.give(command.roster.register_user, new.id or uuid4())
+    return await command.answer(outcome, queries.USER_BY_ID, {"user_id": outcome.id}, location=f"/v1/users/{outcome.id}")
 
 
 @router.delete("/{user_id}", operation_id="removeUser", status_code=204, responses=documented.command(404, 412, success=(204,)))

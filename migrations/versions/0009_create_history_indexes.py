@@ -5,7 +5,7 @@ from alembic import op
 from domain import endings
 
 revision = "0009_create_history_indexes"
-down_revision = "0006_create_checkpoint"
+down_revision = "0008_create_idempotency_keys"
 
 CREATE_ENDINGS = """
 CREATE TABLE log.endings (

@@ -10,15 +10,16 @@ import pytest
 from api.app import create_app
 from api.embedded import EmbeddedPostgres
 from api.server import Server
+from api.settings import Settings
 from tests.api.client import Api
 from tests.conftest import TEMPLATE, fresh_database
 from tests.domain.threads import eventually
 
 
 @contextmanager
-def serving(database: str) -> Iterator[Api]:
+def serving(database: str, settings: Settings | None = None) -> Iterator[Api]:
     listening = socket.create_server(("127.0.0.1", 0))
-    server = Server(create_app(lambda: database))
+    server = Server(create_app(lambda: database, settings))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

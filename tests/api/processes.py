@@ -33,9 +33,9 @@ def succeeds(*arguments: str, **settings: str) -> str:
 
 
 @contextmanager
-def started(*arguments: str, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
+def started(*arguments: str, stderr: int | None = None, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
     """Start a command, and kill it if it still runs in the end."""
-    with subprocess.Popen([PROGRAM, *arguments], env=environment(settings), cwd="/") as process:
+    with subprocess.Popen([PROGRAM, *arguments], env=environment(settings), cwd="/", stderr=stderr) as process:
         try:
             yield process
         finally:

@@ -5,6 +5,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import psycopg
@@ -28,6 +29,14 @@ def embedded(path: Path) -> EmbeddedPostgres:
 def numbers(conninfo: str) -> list[int]:
     with psycopg.connect(conninfo, autocommit=True) as connection:
         return [row[0] for row in connection.execute("SELECT number FROM kept ORDER BY 1")]
+
+
+def refusal(conninfo: str) -> str:
+    try:
+        psycopg.connect(conninfo).close()
+    except psycopg.OperationalError as refused:
+        return str(refused)
+    return ""
 
 
 def alive(pid: int) -> bool:
@@ -77,6 +86,23 @@ def test_what_was_committed_survives_a_kill_of_the_server(home: Path) -> None:
     eventually(lambda: not alive(pid))
     again = embedded(home)
     assert numbers(again.start()) == list(range(1, 1001))
+    assert again.server_pid != pid
+    again.stop()
+    postgres.stop()
+
+
+def test_a_start_waits_for_a_server_that_is_shutting_down_and_starts_it_anew(home: Path) -> None:
+    postgres, again = embedded(home), embedded(home)
+    conninfo = postgres.start()
+    pid = postgres.server_pid
+    with ThreadPoolExecutor() as threads:
+        with psycopg.connect(conninfo):
+            os.kill(pid, signal.SIGTERM)
+            eventually(lambda: "shutting down" in refusal(conninfo))
+            starting = threads.submit(again.start)
+            assert wait([starting], 0.5).not_done
+        assert starting.result() == conninfo
+    execute(conninfo, "SELECT 1")
     assert again.server_pid != pid
     again.stop()
     postgres.stop()

@@ -1,12 +1,11 @@
-"""The rules of commands, in memory and on PostgreSQL."""
+"""The rules of commands."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from eventsourcing.persistence import ApplicationRecorder
 
 from domain.decision import Outcome
 from domain.errors import (
@@ -29,7 +28,6 @@ from domain.event_store import PostgresLog
 from domain.roster import Roster
 from domain.values import Role
 from tests.conftest import by
-from tests.memory_log import MemoryLog
 
 GROUP, OTHER_GROUP, CLASS, USER, OTHER_USER = (UUID(int=number) for number in range(1, 6))
 NOBODY = UUID(int=99)
@@ -38,18 +36,8 @@ TEACHER, STUDENT = Role.TEACHER, Role.STUDENT
 Command = Callable[[Roster], Outcome]
 
 
-@pytest.fixture(params=["memory", "postgresql"])
-def log(request: pytest.FixtureRequest) -> Iterator[ApplicationRecorder]:
-    if request.param == "memory":
-        yield MemoryLog()
-    else:
-        opened = PostgresLog(request.getfixturevalue("database"))
-        yield opened
-        opened.close()
-
-
 @pytest.fixture
-def roster(log: ApplicationRecorder) -> Roster:
+def roster(log: PostgresLog) -> Roster:
     """Two groups, a class in the first, two users, the first of whom is a student of the class: positions 1 to 6."""
     roster = Roster(log)
     roster.create_group(GROUP, "North", by())
@@ -62,7 +50,7 @@ def roster(log: ApplicationRecorder) -> Roster:
 
 
 @pytest.fixture
-def elsewhere(log: ApplicationRecorder, roster: Roster) -> Roster:
+def elsewhere(log: PostgresLog, roster: Roster) -> Roster:
     """A second process on the same log, which has read everything before the test goes on."""
     other = Roster(log)
     assert not other.enrol(CLASS, USER, STUDENT, by()).changed
@@ -406,7 +394,7 @@ def test_what_another_process_withdrew_can_be_enrolled_again(roster: Roster, els
     assert elsewhere.enrol(CLASS, USER, STUDENT, by()) == Outcome(CLASS, 4, 8, changed=True)
 
 
-def test_a_new_process_decides_on_what_was_recorded_before_it(roster: Roster, log: ApplicationRecorder) -> None:
+def test_a_new_process_decides_on_what_was_recorded_before_it(roster: Roster, log: PostgresLog) -> None:
     roster.change_class(CLASS, by(), name="Art")
     assert Roster(log).change_class(CLASS, by(), name="Physics") == Outcome(CLASS, 4, 8, changed=True)
 

@@ -112,6 +112,7 @@ def test_models_and_migrations_are_equal(database: str) -> None:
 def test_shadow_tables_are_made_as_the_migrations_make_the_read_tables(database: str, connection: Connection[Any]) -> None:
     migrated = definitions(connection, SCHEMA)
     shadow.create(connection)
+    shadow.complete(connection)
     assert definitions(connection, SHADOW) == migrated
     assert all(migrated[kind] for kind in ("columns", "constraints", "indexes"))
 

@@ -5,7 +5,8 @@ from typing import Any
 from psycopg import Connection
 
 COLUMNS = """
-    SELECT relname, attnum, attname, format_type(atttypid, atttypmod), attnotnull, collname, pg_get_expr(adbin, adrelid)
+    SELECT relname, row_number() OVER (PARTITION BY relname ORDER BY attnum),
+           attname, format_type(atttypid, atttypmod), attnotnull, collname, pg_get_expr(adbin, adrelid)
     FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
     LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
     LEFT JOIN pg_collation ON pg_collation.oid = attcollation

@@ -17,7 +17,7 @@ from domain.event_store import PostgresLog
 from domain.roster import Roster
 from domain.values import Role
 from projections import rebuild, shadow
-from projections.projector import UnknownEvent
+from projections.projector import EventFails
 from projections.rebuild import IDLE, Rebuild, RebuildState
 from projections.runner import PROJECTED_CHANNEL
 from projections.shadow import ShadowInUse
@@ -229,7 +229,7 @@ def test_a_rebuild_that_meets_a_failing_event_fails_and_leaves_the_live_tables(
 ) -> None:
     live = rows(connection)
     position = append_unknown(connection)
-    with pytest.raises(UnknownEvent):
+    with pytest.raises(EventFails):
         Rebuild(database).run()
     failed = rebuild.state(connection)
     assert failed.state == "failed"

@@ -1,0 +1,193 @@
+"""Deciding about many things in one command: a whole roster, many enrolments, many users.
+
+What comes of it is plain JSON, so that it can be kept and given again.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Generic, Protocol, TypeVar
+from uuid import UUID
+
+from domain.classes import Class
+from domain.decision import Decision, Verdict
+from domain.errors import DomainError, IdTaken, ItemsRefused, MembersRefused, TooManyWithdrawals, UserUnknown
+from domain.users import User
+from domain.values import Provenance, Role
+
+MOST_ITEMS = 10_000
+"""Most items of one command (design: up to 10,000)."""
+
+ENROLLED, REGISTERED, UNCHANGED, REFUSED = "enrolled", "registered", "unchanged", "refused"
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An item that is refused, with the rule it breaks; `errors` says where, for one whose form is wrong."""
+
+    rule: str
+    detail: str
+    errors: Sequence[Mapping[str, Any]] = ()
+
+
+class _Item(Protocol):
+    @property
+    def streams(self) -> tuple[UUID, ...]: ...
+
+
+@dataclass(frozen=True)
+class Enrolment:
+    """One item of many enrolments."""
+
+    class_id: UUID
+    user_id: UUID
+    role: Role
+    effective_on: date | None = None
+
+    @property
+    def streams(self) -> tuple[UUID, ...]:
+        """What it names."""
+        return self.class_id, self.user_id
+
+
+@dataclass(frozen=True)
+class Registration:
+    """One item of many users to register."""
+
+    user_id: UUID
+
+    @property
+    def streams(self) -> tuple[UUID, ...]:
+        """What it names."""
+        return (self.user_id,)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One member of a roster to be."""
+
+    user_id: UUID
+    role: Role
+
+    @property
+    def streams(self) -> tuple[UUID, ...]:
+        """What it names."""
+        return (self.user_id,)
+
+
+Item = TypeVar("Item", bound=_Item)
+
+
+@dataclass(frozen=True)
+class Items(Generic[Item]):
+    """The items of one command, in order; those whose form is wrong are refused already."""
+
+    items: Sequence[Item | Refused]
+
+    @property
+    def streams(self) -> set[UUID]:
+        """All that they name."""
+        return {stream for item in self.items if not isinstance(item, Refused) for stream in item.streams}
+
+
+def enrol_all(decision: Decision, batch: UUID, enrolments: Items[Enrolment], by: Provenance, *, atomic: bool) -> Verdict:
+    """Decide about each enrolment on what those before it left. Raises `ItemsRefused` where `atomic` and one is refused."""
+
+    def enrol(item: Enrolment) -> str:
+        class_ = decision.class_(item.class_id)
+        decision.user(item.user_id)
+        class_.enrol(item.user_id, item.role, by, item.effective_on)
+        return ENROLLED if decision.record(class_) else UNCHANGED
+
+    return _each(batch, enrolments, enrol, atomic=atomic)
+
+
+def register_all(decision: Decision, batch: UUID, registrations: Items[Registration], by: Provenance, *, atomic: bool) -> Verdict:
+    """Decide about each user. Raises `ItemsRefused` where `atomic` and one is refused."""
+
+    def register(item: Registration) -> str:
+        if decision.exists(item.user_id):
+            decision.ever(User, item.user_id, IdTaken)
+            decision.user(item.user_id)
+            return UNCHANGED
+        decision.record(User.register(item.user_id, by))
+        return REGISTERED
+
+    return _each(batch, registrations, register, atomic=atomic)
+
+
+def _each(batch: UUID, items: Items[Item], decide: Callable[[Item], str], *, atomic: bool) -> Verdict:
+    outcomes = [_outcome(item, decide) for item in items.items]
+    refused = sum(one["outcome"] == REFUSED for one in outcomes)
+    if atomic and refused:
+        raise ItemsRefused(outcomes, refused)
+    return Verdict(batch, 0, {"items": outcomes})
+
+
+def _outcome(item: Item | Refused, decide: Callable[[Item], str]) -> dict[str, Any]:
+    if isinstance(item, Refused):
+        return {"outcome": REFUSED, "rule": item.rule, "detail": item.detail, "errors": list(item.errors)}
+    try:
+        return {"outcome": decide(item)}
+    except DomainError as refused:
+        return {"outcome": REFUSED, "rule": refused.rule, "detail": str(refused)}
+
+
+@dataclass(frozen=True)
+class RosterRules:
+    """How a roster is set: really or as a dry run, and how many withdrawals at most (None: any number)."""
+
+    dry_run: bool = False
+    max_withdrawals: int | None = None
+
+
+def set_roster(decision: Decision, class_: Class, members: Items[Member], by: Provenance, rules: RosterRules) -> Verdict:
+    """Decide on the fewest events that lead to these members.
+
+    Raises `MembersRefused`, naming each that can't be a member, `TooManyWithdrawals`, `ClassArchived`.
+    """
+    _refuse_unfit(decision, members.items)
+    wanted = {member.user_id: member.role for member in members.items if isinstance(member, Member)}
+    decision.prepare(set(class_.members))
+    present = [user for user in class_.members if not decision.ever(User, user, UserUnknown).removed]
+    withdrawn = [user for user in present if user not in wanted]
+    if rules.max_withdrawals is not None and len(withdrawn) > rules.max_withdrawals:
+        raise TooManyWithdrawals(withdrawals=len(withdrawn), allowed=rules.max_withdrawals)
+    version = class_.version
+    for user in withdrawn:
+        class_.withdraw(user, by)
+    for user, role in wanted.items():
+        class_.change_role(user, role, by) if user in class_.members else class_.enrol(user, role, by)
+    changes = [_change(event) for event in class_.pending_events]
+    if not rules.dry_run:
+        decision.record(class_)
+        version = class_.version
+    kinds = Counter(change["change"] for change in changes)
+    counts = {kind: kinds[kind] for kind in ("enrolled", "role_changed", "withdrawn")}
+    unchanged = len(wanted) - kinds["enrolled"] - kinds["role_changed"]
+    return Verdict(class_.id, version, {**counts, "unchanged": unchanged, "changes": changes})
+
+
+def _refuse_unfit(decision: Decision, members: Sequence[Member | Refused]) -> None:
+    refused = []
+    for index, member in enumerate(members):
+        try:
+            if isinstance(member, Member):
+                decision.user(member.user_id)
+        except DomainError as unfit:
+            refused.append({"pointer": f"/members/{index}", "rule": unfit.rule, "detail": str(unfit)})
+    if refused:
+        raise MembersRefused(refused)
+
+
+def _change(event: Any) -> dict[str, Any]:
+    role, previous = event.role, None
+    match event:
+        case Class.MemberWithdrawn():
+            kind, role, previous = "withdrawn", None, event.role
+        case Class.RoleChanged():
+            kind, previous = "role_changed", event.previous_role
+        case _:
+            kind = "enrolled"
+    return {"user_id": str(event.user_id), "change": kind, "role": role, "previous_role": previous}

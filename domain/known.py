@@ -1,0 +1,93 @@
+"""The aggregates that a process knows, as they stood at one position of the log.
+
+Known aggregates are shared: nobody mutates them; a decision works on copies. They are brought up to date with what other processes
+recorded before anything that was decided on them is appended, under the append's lock. So they may lag behind, and are never stale in
+effect.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
+from uuid import UUID
+
+from eventsourcing.application import LRUCache
+
+from domain.append import Append, stream_of
+from domain.event_codec import RecordedEvent
+from domain.event_store import PostgresLog
+from domain.events import RosterAggregate, RosterEvent
+
+SIZE = 50_000
+"""Most aggregates to know at once: the users and classes of a large district, about half a kilobyte each."""
+FEW = 10_000
+"""Most events of other processes to follow one by one; after more, it is cheaper to know nothing and read anew."""
+
+
+class KnownAggregates:
+    """A cache of aggregates, an id that was never used included. `position` is that of the last event that it takes into account."""
+
+    def __init__(self, log: PostgresLog, decode: Callable[[RecordedEvent], RosterEvent]) -> None:
+        """Know what is read from `log`."""
+        self._log = log
+        self._decode = decode
+        self._known: LRUCache[UUID, RosterAggregate | None] = LRUCache(SIZE)
+        self._position: int | None = None
+
+    @property
+    def position(self) -> int:
+        """The last position taken into account; what is read from now on may be newer, never older."""
+        if self._position is None:
+            self._position = self._log.max_notification_id() or 0
+        return self._position
+
+    def get(self, stream: UUID) -> RosterAggregate | None:
+        """Return an aggregate, None for an id that was never used."""
+        try:
+            return self._known.get(stream)
+        except KeyError:
+            return self._read([stream])[stream]
+
+    def load(self, streams: Iterable[UUID]) -> None:
+        """Read those that are not known yet, all in one statement."""
+        if missing := [stream for stream in streams if stream not in self._known.cache]:
+            self._read(missing)
+
+    def catch_up(self, append: Append, read: Mapping[UUID, int]) -> bool:
+        """Take into account what other processes recorded up to an append's head.
+
+        `read` is at which version decisions read each stream; tell whether that is still so.
+        """
+        behind = append.position - self.position
+        if behind == 0:
+            return True
+        events = append.since(self.position) if 0 < behind <= FEW else []
+        self._position = append.position
+        if not events:
+            self._known = LRUCache(SIZE)
+            return False
+        for event in events:
+            self._apply(event)
+        return not any(event.originator_version > read.get(stream_of(event), event.originator_version) for event in events)
+
+    def keep(self, aggregates: Mapping[UUID, RosterAggregate], position: int) -> None:
+        """Know aggregates as the events up to `position`, which was just recorded, left them."""
+        for stream, aggregate in aggregates.items():
+            self._known.put(stream, aggregate)
+        self._position = position
+
+    def _read(self, streams: list[UUID]) -> dict[UUID, RosterAggregate | None]:
+        # The position first: what is recorded in between is applied again, which does nothing to who knows it already.
+        assert self.position >= 0
+        read: dict[UUID, RosterAggregate | None] = dict.fromkeys(streams)
+        for event in self._log.select_streams(streams):
+            read[stream_of(event)] = self._decode(event).mutate(read[stream_of(event)])
+        for stream, aggregate in read.items():
+            self._known.put(stream, aggregate)
+        return read
+
+    def _apply(self, event: RecordedEvent) -> None:
+        stream = stream_of(event)
+        if stream not in self._known.cache:
+            return
+        known = self._known.get(stream)
+        if event.originator_version == (known.version if known else 0) + 1:
+            self._known.put(stream, self._decode(event).mutate(deepcopy(known)))

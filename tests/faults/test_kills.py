@@ -1,0 +1,57 @@
+"""Services and PostgreSQL end under load, again and again: nothing acknowledged is lost, nothing is recorded twice."""
+
+import os
+from signal import SIGINT, SIGKILL, SIGQUIT
+
+import psycopg
+
+from tests.conftest import folder
+from tests.faults.site import end_server, own_server, site
+
+KILLS = 3
+
+_PROJECTOR = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'rosterlog serve%'"
+
+
+def test_services_killed_in_turns_are_stood_in_for_by_each_other(database: str) -> None:
+    with site(database, services=2) as running:
+        for number in range(KILLS):
+            service = running.services[number % 2]
+            service.kill()
+            running.load.meets("none")
+            running.load.flows()
+            service.start()
+            service.becomes_ready()
+            running.load.flows()
+
+
+def test_a_database_that_ends_and_comes_back_finds_the_service_waiting() -> None:
+    with own_server() as server, site(server.conninfo("postgres")) as running:
+        for number in (SIGKILL, SIGQUIT, SIGINT, SIGKILL):
+            end_server(server, number)
+            running.load.meets("503")
+            server.start()
+            running.heals()
+
+
+def test_service_and_database_killed_together_start_again_with_all_that_was_acknowledged() -> None:
+    """The service starts its embedded PostgreSQL, so starting it again is all that an operator does."""
+    with folder() as data, own_server(data) as server, site(server.conninfo("postgres"), data_dir=data) as running:
+        (service,) = running.services
+        for _ in range(KILLS):
+            os.kill(server.server_pid, SIGKILL)
+            service.kill()
+            running.load.meets("none")
+            service.start()
+            running.heals()
+
+
+def test_a_killed_session_makes_the_database_recover_and_the_service_wait() -> None:
+    """PostgreSQL ends all sessions when one of its processes dies, because it might have left shared memory in disorder."""
+    with own_server() as server, site(server.conninfo("postgres")) as running:
+        for _ in range(KILLS):
+            with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
+                (pid,) = connection.execute(_PROJECTOR).fetchone() or ()
+            os.kill(pid, SIGKILL)
+            running.load.meets("503")
+            running.heals()
