@@ -17,7 +17,8 @@ _TEXT = {"schema": {"type": "string"}}
 _BEARER = "bearer"
 COMMAND_HEADERS = {
     "Roster-Actor": "Who gives the command: an opaque id, no e-mail address.",
-    "Roster-Reason": "Why, in percent-encoded UTF-8; kept in the log for ever.",
+    "Roster-Reason": "Why, in percent-encoded UTF-8. It is kept in the log for ever and nothing takes it out: "
+    "no name, no address, no diagnosis of a person.",
     "If-Match": 'The version the command relies on, as `"7"`.',
     "Prefer": "`respond-async`: answer 202 once recorded.",
     "Idempotency-Key": "Makes the request safe to repeat within 24 hours: it is carried out once, and answered the same.",

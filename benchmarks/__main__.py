@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import append, commands, lag, reads, rebuild, soak
+from benchmarks import append, audit, commands, lag, reads, rebuild, soak
 
 BENCHMARKS = {
     "append": append.measure,
+    "audit": audit.measure,
     "commands": commands.measure,
     "lag": lag.measure,
     "reads": reads.measure,

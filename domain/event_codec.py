@@ -6,6 +6,8 @@ type is an error.
 """
 
 import dataclasses
+from collections.abc import Callable, Mapping
+from copy import copy
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any, get_type_hints
@@ -63,8 +65,8 @@ class _Shape:
         self.event = event
         self.fields = [field.name for field in dataclasses.fields(event) if field.name not in _BESIDE_STATE]
         self.extra = {"originator_topic": get_topic(aggregate)} if issubclass(event, CanInitAggregate) else {}
-        struct = msgspec.defstruct(event.__name__, [(name, hints[name]) for name in self.fields], forbid_unknown_fields=True)
-        self.decode = msgspec.json.Decoder(struct).decode
+        self.struct = msgspec.defstruct(event.__name__, [(name, hints[name]) for name in self.fields], forbid_unknown_fields=True)
+        self.decode: Callable[[bytes], Any] = msgspec.json.Decoder(self.struct).decode
         self._columns = [(place, attrgetter(name)) for place, name in enumerate(INDEX) if name in self.fields]
         self._own_place = INDEX.index(f"{aggregate.__name__.lower()}_id")
 
@@ -80,6 +82,26 @@ class _Shape:
         return index
 
 
+@dataclasses.dataclass(frozen=True)
+class Upcaster:
+    """How an older version of an event is read: the shape that it was stored in, and what its fields are today."""
+
+    topic: str
+    shape: type[msgspec.Struct]
+    today: Callable[[Any], dict[str, Any]]
+
+    def upcast(self, shape: _Shape) -> _Shape:
+        """Return today's shape of the event, decoding what was stored in the old one."""
+        decode = msgspec.json.Decoder(self.shape).decode
+        older = copy(shape)
+        older.decode = lambda state: msgspec.convert(self.today(decode(state)), shape.struct)
+        return older
+
+
+UPCASTERS: Mapping[str, Upcaster] = {}
+"""The older versions of events, by the topic that they are stored under. There is none yet; see CONTRIBUTING.md."""
+
+
 def _shapes() -> dict[str, _Shape]:
     return {
         get_topic(event): _Shape(aggregate, event)
@@ -92,14 +114,22 @@ def _shapes() -> dict[str, _Shape]:
 class EventCodec(Mapper[UUID]):
     """The library's mapper with our state format, compiled once per event class."""
 
-    def __init__(self) -> None:
+    def __init__(self, upcasters: Mapping[str, Upcaster] = UPCASTERS) -> None:
+        """Read events of today, and of older versions with their `upcasters`."""
         super().__init__(JSONTranscoder())
         self._shapes = _shapes()
+        self._topics = list(self._shapes)
+        self._shapes |= {topic: upcaster.upcast(self._shapes[upcaster.topic]) for topic, upcaster in upcasters.items()}
         self._encode = msgspec.json.Encoder().encode
 
     @property
     def topics(self) -> list[str]:
-        """The topics of all events, in the order of their definition."""
+        """The topics of all events that are recorded today, in the order of their definition."""
+        return self._topics
+
+    @property
+    def readable(self) -> list[str]:
+        """The topics of all events that can be read: those of today, and of older versions."""
         return list(self._shapes)
 
     def to_stored_event(self, domain_event: DomainEventProtocol[UUID]) -> IndexedEvent:

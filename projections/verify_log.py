@@ -1,18 +1,21 @@
 """Proof that the log is as it was written.
 
-PostgreSQL follows the hash chain of one stretch of the log while Python looks into the events of the stretch before: two cores, one
-connection, and memory for two stretches, however long the log is.
+PostgreSQL follows the hash chain of the next stretches of the log while Python looks into the events of the one before: two connections,
+and memory for three stretches, however long the log is.
 """
 
 import gc
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
 from psycopg import Connection
+from psycopg.conninfo import make_conninfo
 
 from domain import digest, endings
 from domain.event_codec import INDEX, EventCodec, UndecodableEvent
@@ -70,8 +73,9 @@ _STRETCH = f"""
 _COLUMNS = "notification_id, topic, class_id, user_id, group_id, role"
 _FOUND = f"SELECT {_COLUMNS} FROM log.endings WHERE notification_id BETWEEN %(first)s AND %(last)s"
 _ENDINGS = f"""
+    WITH derived AS MATERIALIZED ({endings.DERIVE}), found AS MATERIALIZED ({_FOUND})
     SELECT min(notification_id) FROM (
-        (({endings.DERIVE}) EXCEPT ALL {_FOUND}) UNION ALL ({_FOUND} EXCEPT ALL ({endings.DERIVE}))
+        (SELECT * FROM derived EXCEPT ALL SELECT * FROM found) UNION ALL (SELECT * FROM found EXCEPT ALL SELECT * FROM derived)
     ) AS differing
 """
 _BEYOND = "SELECT min(notification_id) FROM log.endings WHERE notification_id > %(head)s OR notification_id < 1"
@@ -86,8 +90,8 @@ def verify_log(connection: Connection[Any], on_progress: Progress = lambda *_: N
     head = _head(connection)
     checker = _Checker()
     with _without_garbage_collection():
-        for rows, differing in _stretches(connection, head.position):
-            checker.check(rows, differing)
+        for stretch in _stretches(connection, head.position):
+            checker.check(stretch)
             on_progress(checker.position, head.position)
     on_progress(head.position, head.position)
     refuse_ahead(connection, head.position)
@@ -128,21 +132,37 @@ def _refuse_other(connection: Connection[Any], head: LogHead, against: LogHead) 
         raise LogAltered(against.position, "the log up to here is another one than the one whose head was kept")
 
 
-def _stretches(connection: Connection[Any], head: int) -> Iterator[tuple[list[tuple[Any, ...]], int | None]]:
-    """Yield the rows of each stretch, and the first position whose endings differ from what follows from the log."""
+@dataclass(frozen=True)
+class Stretch:
+    """Rows of the log that follow each other, and the first position whose endings differ from what follows from the log."""
 
-    def read(first: int) -> tuple[list[tuple[Any, ...]], int | None]:
-        span = {"first": first, "last": min(first + STRETCH - 1, head)}
-        rows = connection.execute(_STRETCH, span, binary=True).fetchall()
-        differing = connection.execute(_ENDINGS, span).fetchone()
-        return rows, differing[0] if differing else None
+    rows: list[tuple[Any, ...]]
+    differing: int | None
 
-    with ThreadPoolExecutor(1) as ahead:
-        coming = ahead.submit(read, 1)
-        for first in range(1, head + 1, STRETCH):
-            stretch = coming.result()
-            coming = ahead.submit(read, first + STRETCH)
-            yield stretch
+
+def _stretches(connection: Connection[Any], head: int) -> Iterator[Stretch]:
+    """Yield the log stretch by stretch, reading two ahead: one over the connection, one over another like it."""
+    conninfo = make_conninfo(connection.info.dsn, password=connection.info.password or None)
+    firsts = iter(range(1, head + 1, STRETCH))
+    with Connection.connect(conninfo, autocommit=True) as other, ThreadPoolExecutor(2) as readers:
+
+        def read_next(reader: Connection[Any]) -> Iterator[tuple[Connection[Any], Future[Stretch]]]:
+            for first in islice(firsts, 1):
+                yield reader, readers.submit(_read, reader, first, min(first + STRETCH - 1, head))
+
+        coming = deque([*read_next(connection), *read_next(other)])
+        while coming:
+            reader, stretch = coming.popleft()
+            found = stretch.result()
+            coming.extend(read_next(reader))
+            yield found
+
+
+def _read(connection: Connection[Any], first: int, last: int) -> Stretch:
+    span = {"first": first, "last": last}
+    rows = connection.execute(_STRETCH, span, binary=True).fetchall()
+    differing = connection.execute(_ENDINGS, span).fetchone()
+    return Stretch(rows, differing[0] if differing else None)
 
 
 class _Checker:
@@ -153,14 +173,14 @@ class _Checker:
         self._codec = EventCodec()
         self._group_of: dict[UUID, UUID | None] = {}
 
-    def check(self, rows: list[tuple[Any, ...]], differing: int | None) -> None:
-        for position, chained, stream, topic, state, *index in rows:
+    def check(self, stretch: Stretch) -> None:
+        for position, chained, stream, topic, state, *index in stretch.rows:
             if position != self.position + 1:
                 raise LogAltered(self.position + 1, "the event is missing")
             if not chained:
                 raise LogAltered(position, "the event is not the one that was recorded here")
             self._check_index(position, stream, topic, state, index)
-            if position == differing:
+            if position == stretch.differing:
                 raise LogAltered(position, "the index of what the event ended does not say what follows from the log")
             self.position = position
 

@@ -89,6 +89,15 @@ def test_verify_is_content_with_what_nobody_touched(head: int, database: str) ->
     assert f"{head}:" not in only_tables
 
 
+def test_verify_proves_that_the_log_goes_on_from_a_head_that_was_kept(head: int, database: str) -> None:
+    kept = succeeds("verify", "--log", DATABASE_URL=database).split()[-1]
+    assert f"continues {head}; its head: {kept}" in succeeds("verify", "--against", kept, DATABASE_URL=database)
+    for other, says in ((f"{head + 1}:{'00' * 32}", "went up to"), (f"{head}:{'00' * 32}", "another one"), ("7:x", "no head of a log")):
+        ended = rosterlog("verify", "--against", other, DATABASE_URL=database)
+        assert ended.returncode != 0
+        assert says in ended.stderr
+
+
 @pytest.mark.parametrize(
     "change",
     [

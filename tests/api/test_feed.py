@@ -91,7 +91,7 @@ def test_an_idle_stream_says_that_it_is_alive(api: Api, monkeypatch: pytest.Monk
 def test_a_follower_misses_nothing_while_several_write(api: Api, database: str) -> None:
     logs = [PostgresLog(database, pool_size=1) for _ in range(3)]
     with following(api) as stream:
-        writers = threading.Thread(target=lambda: together(*[lambda log=log: register(Roster(log), 100) for log in logs]))  # type: ignore[misc]
+        writers = threading.Thread(target=lambda: together(*[lambda log=log: register(Roster(log), 100) for log in logs]))
         writers.start()
         positions = [event["position"] for event in islice(stream, 300)]
         writers.join()

@@ -32,9 +32,13 @@ ANSWERS = {
     "listMemberships": "MembershipList",
     "getClassHistory": "EventList",
     "getUserHistory": "EventList",
+    "getGroupHistory": "EventList",
+    "getHistory": "EventList",
+    "followEvents": "Feed",
 }
 OTHERS = {
     "deleteGroup", "removeUser", "deleteClass", "archiveClass", "restoreClass", "withdrawMember",
+    "getGroupRosters", "diffClass", "diffGroup",
     "getProjections", "startRebuild", "getRebuild", "cancelRebuild", "isAlive", "isReady", "getStarted", "explainProblem", "getMetrics",
 }  # fmt: skip
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}

@@ -106,16 +106,15 @@ def give(roster: Roster, model: Model, past: list[Command]) -> Iterator[Recorded
                 yield Recorded(outcome.position, actor, (verb, *single), before, deepcopy(model))
 
 
+def named(fields: dict[str, Any]) -> dict[str, Any]:
+    """Put the model's names in the place of ids."""
+    return {name: NAMES.get(value, value) if isinstance(value, str) else value for name, value in fields.items()}
+
+
 def brief(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return what the model knows of entries, with the model's names for ids."""
-    names = {"position", "actor", "type", "before", "after", "class_id", "user_id", "group_id"}
-    plain = [
-        {name: NAMES.get(value, value) if isinstance(value, str) else value for name, value in e.items() if name in names} for e in entries
-    ]
-    for entry in plain:
-        for side in ("before", "after"):
-            entry[side] = {key: NAMES.get(value, value) if isinstance(value, str) else value for key, value in entry[side].items()}
-    return plain
+    """Return what the model knows of entries."""
+    known = ("position", "actor", "type", "class_id", "user_id", "group_id")
+    return [named({name: e[name] for name in known}) | {"before": named(e["before"]), "after": named(e["after"])} for e in entries]
 
 
 def in_order(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -150,11 +149,12 @@ def check_histories(api: Api, recorded: list[Recorded]) -> None:
 
 
 def rosters(model: Model, group: str) -> set[tuple[Any, ...]]:
+    nobody: list[tuple[Any, Any]] = [(None, None)]
     return {
         (class_id, class_.name, user, role)
         for class_id, class_ in model.classes.items()
         if class_.group_id == group
-        for user, role in [(user, role.value) for user, role in class_.members.items()] or [(None, None)]
+        for user, role in [(user, role.value) for user, role in class_.members.items()] or nobody
     }
 
 

@@ -14,7 +14,6 @@ from api.embedded import EmbeddedPostgres
 from domain.classes import Class
 from domain.event_codec import EventCodec
 from domain.event_store import PostgresLog
-from domain.events import RosterEvent
 from domain.groups import Group
 from domain.users import User
 from domain.values import Provenance, Role
@@ -27,7 +26,7 @@ COMBINATIONS = list(chain.from_iterable(combinations(FILTERS, count) for count i
 GROUPS, CLASSES, MEMBERS, PAGE = 5, 60, 40, 101
 
 
-def events() -> Iterator[RosterEvent]:
+def events() -> Iterator[Any]:
     """Make a log in which types and sources are as unevenly spread as in life: first all users, then everything else."""
     users = [User.register(uuid4(), Provenance(f"office-{number % 7}", "import:2026")) for number in range(CLASSES * MEMBERS)]
     groups = [Group.create(uuid4(), "North", Provenance("head-1", "api")) for _ in range(GROUPS)]

@@ -1,16 +1,20 @@
 """Whatever is altered in the log around the database's refusals is found."""
 
+import subprocess
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 import pytest
 from psycopg import Connection
 
+from api.embedded import Binaries
 from domain import digest
 from domain.event_codec import EventCodec
 from domain.roster import Roster
-from projections.verify_log import LogAltered, verify_log
-from tests.conftest import by
+from projections import verify_log as verification
+from projections.verify_log import LogAltered, LogHead, verify_log
+from tests.conftest import binaries, by
 from tests.projections.forging import append_unknown, insert_event
 from tests.projections.tables import project_all, record_everything
 
@@ -142,3 +146,102 @@ def test_an_event_that_cannot_be_read_is_found_even_with_a_right_digest(head: in
 def test_a_state_that_cannot_be_read_is_found_even_with_a_right_digest(head: int, connection: Connection[Any]) -> None:
     insert_event(connection, "UserRegistered", EventCodec(), b"{}")
     assert first_bad(connection) == head + 1
+
+
+def test_the_first_of_several_altered_positions_is_named_wherever_the_stretches_end(
+    head: int, connection: Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for stretch in (1, 2, 3, 7, head - 1, head):
+        monkeypatch.setattr(verification, "STRETCH", stretch)
+        assert verify_log(connection).position == head
+    forge(connection, "UPDATE log.events SET actor = 'forger' WHERE notification_id IN (9, 14)")
+    forge(connection, "UPDATE log.events SET state = state || ' '::bytea WHERE notification_id = 12")
+    for stretch in (1, 2, 3, 7, head):
+        monkeypatch.setattr(verification, "STRETCH", stretch)
+        assert first_bad(connection) == 9
+
+
+def test_a_chain_that_was_made_anew_shows_against_a_head_that_was_kept(head: int, roster: Roster, connection: Connection[Any]) -> None:
+    kept = verify_log(connection)
+    roster.register_user(uuid4(), by())
+    assert verify_log(connection, against=kept).position == head + 1
+    assert verify_log(connection, against=LogHead.read(str(kept))).position == head + 1
+    assert verify_log(connection, against=LogHead(0, digest.BEFORE_FIRST)).position == head + 1
+    forge(connection, "UPDATE log.events SET recorded_at = recorded_at - interval '1 hour' WHERE notification_id = 1")
+    make_chain_anew(connection)
+    assert verify_log(connection).position == head + 1
+    with pytest.raises(LogAltered, match="another one than the one whose head was kept") as altered:
+        verify_log(connection, against=kept)
+    assert altered.value.position == head
+
+
+def test_a_log_that_lost_its_end_shows_against_a_head_that_was_kept(head: int, roster: Roster, connection: Connection[Any]) -> None:
+    roster.register_user(uuid4(), by())
+    kept = verify_log(connection)
+    forge(connection, f"DELETE FROM log.events WHERE notification_id = {head + 1}")
+    verify_log(connection)
+    with pytest.raises(LogAltered, match=f"Position {head + 1}: the event is missing"):
+        verify_log(connection, against=kept)
+
+
+def make_chain_anew(connection: Connection[Any]) -> None:
+    """Give every event the digest that it would have, as whoever may write into the database can."""
+    columns = "notification_id, originator_id, originator_version, topic, recorded_at, state"
+    previous = digest.BEFORE_FIRST
+    for row in connection.execute(f"SELECT {columns} FROM log.events ORDER BY 1").fetchall():
+        previous = digest.link(previous, *row)
+        forge(connection, f"UPDATE log.events SET digest = '\\x{previous.hex()}' WHERE notification_id = {row[0]}")
+
+
+@pytest.mark.parametrize("written", ["", "7", "7:", "7:ab", ":" + "00" * 32, "-1:" + "00" * 32, "7:" + "zz" * 32, "7:" + "00" * 33])
+def test_what_is_no_head_is_refused(written: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        LogHead.read(written)
+
+
+@pytest.mark.parametrize(
+    "forgery",
+    [
+        "DELETE FROM log.endings WHERE notification_id = {position}",
+        "UPDATE log.endings SET role = 'teacher' WHERE notification_id = {position} AND role = 'student'",
+        "UPDATE log.endings SET user_id = gen_random_uuid() WHERE notification_id = {position}",
+        "UPDATE log.endings SET class_id = gen_random_uuid() WHERE notification_id = {position}",
+        "UPDATE log.endings SET group_id = gen_random_uuid() WHERE notification_id = {position}",
+        "UPDATE log.endings SET topic = 'Forged' WHERE notification_id = {position}",
+        "INSERT INTO log.endings SELECT notification_id, topic, gen_random_uuid(), user_id, group_id, role "
+        "FROM log.endings WHERE notification_id = {position} LIMIT 1",
+    ],
+)
+def test_any_change_of_what_endings_ended_is_found(head: int, connection: Connection[Any], forgery: str) -> None:
+    row = connection.execute("SELECT min(notification_id) FROM log.endings").fetchone()
+    assert row is not None
+    forge_endings(connection, forgery.format(position=row[0]))
+    assert first_bad(connection) == row[0]
+
+
+def test_endings_of_no_event_are_found(head: int, connection: Connection[Any]) -> None:
+    forge_endings(
+        connection, f"INSERT INTO log.endings VALUES ({head + 5}, 'UserRemoved', gen_random_uuid(), NULL, gen_random_uuid(), NULL)"
+    )
+    assert first_bad(connection) == head + 5
+
+
+def forge_endings(connection: Connection[Any], statement: str) -> None:
+    connection.execute("ALTER TABLE log.endings DISABLE TRIGGER ALL")
+    connection.execute(statement)
+    connection.execute("ALTER TABLE log.endings ENABLE ALWAYS TRIGGER endings_append_only")
+
+
+@pytest.mark.parametrize("statement", ["UPDATE log.endings SET role = 'teacher'", "DELETE FROM log.endings", "TRUNCATE log.endings"])
+def test_the_database_refuses_to_change_what_endings_ended(head: int, connection: Connection[Any], statement: str) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):
+        connection.execute(statement)
+
+
+def test_a_log_that_was_restored_from_a_backup_verifies(head: int, connection: Connection[Any], empty_database: str) -> None:
+    kept = verify_log(connection)
+    programs = binaries() or Binaries.packaged()
+    with psycopg.connect(empty_database, autocommit=True) as restored:
+        dump = subprocess.run([programs["pg_dump"], "--format=custom", connection.info.dsn], capture_output=True, check=True)
+        subprocess.run([programs["pg_restore"], "--dbname", empty_database], input=dump.stdout, check=True)
+        assert verify_log(restored, against=kept) == kept
