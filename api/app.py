@@ -7,13 +7,17 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from api import documented, problems
+from api.auth import Authentication
 from api.bodies import HeadAsGet, JsonBodies
+from api.database import Databases
+from api.local import LocalOnly
 from api.logs import access_logger
 from api.metrics import Metrics
 from api.requests import Requests
 from api.routes import bulk, classes, events, groups, members, metrics, projections, service, users
 from api.service import Service
 from api.settings import Settings
+from api.tokens import Tokens
 
 _DESCRIPTION = """
 Who is in which class, in which role, since when, and who changed it. Every change is an event with its actor and reason, and nothing is
@@ -32,7 +36,7 @@ def create_app(conninfo: Callable[[], str], settings: Settings | None = None) ->
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        running = Service(conninfo(), counted)
+        running = Service(Databases.of(conninfo(), settings), counted, project=settings.project)
         app.state.service = running
         async with running.running():
             yield
@@ -43,6 +47,10 @@ def create_app(conninfo: Callable[[], str], settings: Settings | None = None) ->
     problems.install(app)
     documented.complete(app)
     app.add_middleware(JsonBodies)
+    if settings.auth_keys is not None:
+        app.add_middleware(Authentication, tokens=Tokens(settings), metrics_open=settings.metrics_open)
+    else:
+        app.add_middleware(LocalOnly)
     app.add_middleware(Requests, metrics=counted, access=access_logger() if settings.access_log else None)
     app.add_middleware(HeadAsGet)
     return app

@@ -3,10 +3,13 @@
 import getpass
 import json
 import logging
+import os
 import signal
 import sys
-from contextlib import suppress
+import tempfile
 from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import psycopg
@@ -16,14 +19,16 @@ from pydantic import ValidationError
 from rich.console import Console
 from sqlalchemy.exc import DBAPIError
 
-from api import logs
+from api import keys, logs, roles, server, tokens
 from api.app import create_app
-from api.database import DatabaseUnusable, database, migrate, migrated_database
+from api.auth import SCOPES
+from api.database import Databases, DatabaseUnusable, database, migrate, migrated_database
 from api.demo import demo_id
 from api.demo import load as load_demo
 from api.embedded import EmbeddedError
+from api.keys import KeysUnreadable
+from api.metrics import MULTIPROCESS
 from api.progress import Progress
-from api.server import Server
 from api.service import connected, process_name
 from api.settings import Settings, masked
 from domain.errors import DomainError
@@ -38,9 +43,6 @@ from projections.status import projection_status
 from projections.switch import SwitchImpossible
 from projections.verify_log import LogAltered, LogHead, verify_log
 from projections.verify_tables import verify_tables
-
-STARTUP_FAILURE = 3
-"""Exit status where the server did not start, such as for a port that is taken; uvicorn's own."""
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -67,7 +69,9 @@ def main() -> None:
         for error in wrong.errors():
             err.print(f"ROSTERLOG_{str(error['loc'][0]).upper()}: {error['msg'].removeprefix('Value error, ')}")
         sys.exit(1)
-    except (EmbeddedError, DatabaseUnusable, DomainError, LogAltered, EventFails, SwitchImpossible, psycopg.Error, CommandError) as wrong:
+    except (
+        EmbeddedError, DatabaseUnusable, KeysUnreadable, DomainError, LogAltered, EventFails, SwitchImpossible, psycopg.Error, CommandError,
+    ) as wrong:  # fmt: skip
         err.print(f"rosterlog: {wrong}", markup=False)
         sys.exit(1)
     except DBAPIError as wrong:
@@ -83,11 +87,13 @@ def serve() -> None:
     with database(settings, create=True) as conninfo:
         migrate(conninfo)
         logger.info("serving on http://%s:%s (API: /docs), database %s", settings.host, settings.port, masked(conninfo))
-        server = Server(create_app(lambda: conninfo, settings), settings.host, settings.port)
-        with suppress(KeyboardInterrupt):
-            server.run()
-        if not server.started:
-            raise typer.Exit(STARTUP_FAILURE)
+        if settings.workers == 1:
+            server.run(create_app(lambda: conninfo, settings), settings.host, settings.port)
+            return
+        with tempfile.TemporaryDirectory(prefix="rosterlog-metrics-") as shared:
+            # The workers are new processes and read their settings from the environment.
+            os.environ |= {"ROSTERLOG_DATABASE_URL": conninfo, MULTIPROCESS: shared}
+            server.run("api.worker:app", settings.host, settings.port, settings.workers)
 
 
 @cli.command()
@@ -101,9 +107,10 @@ def project(
     if skip is not None or unskip is not None:
         _skip_or_unskip(skip, unskip, reason, actor or getpass.getuser())
         return
-    with database(Settings(), create=True) as conninfo:
+    settings = Settings()
+    with database(settings, create=True) as conninfo:
         migrate(conninfo)
-        runner = Runner(conninfo, process_name("project"))
+        runner = Runner(Databases.of(conninfo, settings).project, process_name("project"))
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: runner.stop())
         runner.run()
@@ -139,11 +146,45 @@ def migrate_command(
         out.print(f"the database is at {migrations.current(conninfo) or 'no migration'}")
 
 
+@cli.command("roles")
+def roles_command(
+    apply: Annotated[bool, typer.Option("--apply", help="Run the SQL on the database, as a superuser, instead of printing it.")] = False,  # noqa: FBT002
+) -> None:
+    """Print the SQL that makes the least-privilege database accounts: migrator, writer, projector and reader."""
+    if not apply:
+        out.print(roles.script(), markup=False, end="")
+        return
+    with migrated_database(Settings()) as conninfo, connected(conninfo) as connection, connection.transaction():
+        for statement in roles.statements():
+            connection.execute(statement.encode())
+    out.print(f"made, with their rights: {', '.join(roles.ROLES)}")
+
+
+@cli.command()
+def token(
+    subject: Annotated[str, typer.Option(help="Whom the token speaks for; the actor of the commands.")],
+    key: Annotated[Path, typer.Option(help="The private key, as PEM: RSA, EC or Ed25519.")],
+    scope: Annotated[list[str], typer.Option(help=f"What it allows, once for each scope: {', '.join(SCOPES)}.")],
+    minutes: Annotated[int, typer.Option(min=1, help="How long it counts.")] = 60,
+    make_key: Annotated[bool, typer.Option("--make-key", help="Make the key first; an existing file is an error.")] = False,  # noqa: FBT002
+) -> None:
+    """Print a token signed with a local key, for trying and for scripts."""
+    settings = Settings()
+    if settings.auth_keys is None:
+        raise typer.BadParameter("set ROSTERLOG_AUTH_KEYS, ROSTERLOG_AUTH_ISSUER and ROSTERLOG_AUTH_AUDIENCE as for the service")
+    if unknown := set(scope) - set(SCOPES):
+        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: the scopes are {', '.join(SCOPES)}")
+    if make_key:
+        keys.make(key)
+    out.print(tokens.make(settings, key, subject, scope, timedelta(minutes=minutes)), markup=False)
+
+
 @cli.command()
 def rebuild() -> None:
     """Derive the read tables anew from the log, while others read and write."""
-    with migrated_database(Settings()) as conninfo, Progress("rebuild", err) as progress:
-        ended = Rebuild(conninfo).run(lambda state: progress.show(state.done, state.total))
+    settings = Settings()
+    with migrated_database(settings) as conninfo, Progress("rebuild", err) as progress:
+        ended = Rebuild(Databases.of(conninfo, settings).project).run(lambda state: progress.show(state.done, state.total))
     differing = f"; rows that differed before: {ended.differing}" if ended.differing is not None else ""
     out.print(f"rebuild {ended.state}: {ended.done} events{differing}")
     if ended.state != "done":
@@ -162,13 +203,14 @@ def verify(
     kept = _head(against)
     log = log or kept is not None
     both = log == tables
-    with migrated_database(Settings()) as conninfo:
+    settings = Settings()
+    with migrated_database(settings) as conninfo:
         if log or both:
             with connected(conninfo) as connection, Progress("log", err) as progress:
                 head = verify_log(connection, progress.show, kept)
             continues = f" and continues {kept.position}" if kept else ""
             out.print(f"the log is as it was written{continues}; its head: {head}")
-        if (tables or both) and _print_differences(conninfo):
+        if (tables or both) and _print_differences(Databases.of(conninfo, settings).project):
             raise typer.Exit(1)
 
 

@@ -43,7 +43,11 @@ def provenance(
     roster_reason: Annotated[str | None, Header(description=_REASON)] = None,
 ) -> Provenance:
     """Read who gives the command and why. Raises `InvalidValue`."""
-    actor = _UNAUTHENTICATED if roster_actor is None else roster_actor
+    principal = getattr(request.state, "principal", None)
+    if principal is not None and roster_actor is not None:
+        raise InvalidValue("actor", "authenticated", "Roster-Actor can't be given: the token says who gives the command")
+    given = _UNAUTHENTICATED if roster_actor is None else roster_actor
+    actor = given if principal is None else principal.actor
     if not actor.isascii():
         raise InvalidValue("actor", "ascii", "Roster-Actor is ASCII")
     reason = None if roster_reason is None else _percent_decoded(roster_reason)

@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from api.auth import needed
 from api.negotiation import CSV, EVENT_STREAM, NDJSON
 from api.problems import MEDIA_TYPE, Problem
 from api.schemas import Accepted
@@ -13,10 +14,13 @@ _HEADERS = {
     "Roster-Position": {"description": "The position of the log that the answer reflects.", "schema": {"type": "integer"}},
 }
 _TEXT = {"schema": {"type": "string"}}
+_BEARER = "bearer"
 _SAYS = {
     404: "The path's thing never existed.",
     409: "The command contradicts the roster as it is.",
     410: "The path's thing has ended for good.",
+    401: "No token that counts, where authentication is configured.",
+    403: "The token lacks the scope.",
     412: "The thing is at another version than If-Match says.",
     413: "The body is too large.",
     415: "The body is not declared as JSON.",
@@ -58,11 +62,24 @@ def command(*statuses: int, success: tuple[int, ...] = (200,)) -> dict[int | str
 
 
 def complete(app: FastAPI) -> None:
-    """Say what FastAPI can't: problems have a media type of their own, and a repeated creation answers 200 with the thing."""
-    operations = (operation for path in app.openapi()["paths"].values() for operation in path.values())
-    for answers in (operation["responses"] for operation in operations):
-        for answer in answers.values():
-            if MEDIA_TYPE in answer.get("content", {}):
-                answer["content"] = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-        if {"200", "201"} <= answers.keys():
-            answers["200"] |= {"description": "It existed already, with the same content.", "content": answers["201"]["content"]}
+    """Say what FastAPI can't: who may do what, problems' own media type, and that a repeated creation answers 200 with the thing."""
+    document = app.openapi()
+    scheme = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "Where authentication is configured."}
+    document["components"]["securitySchemes"] = {_BEARER: scheme}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            scope = needed(method.upper(), path)
+            if scope is not None:
+                operation["security"] = [{_BEARER: [scope]}]
+                operation["responses"] |= {
+                    str(status): {"description": _SAYS[status], "content": {MEDIA_TYPE: {}}} for status in (401, 403)
+                }
+            _complete_answers(operation["responses"])
+
+
+def _complete_answers(answers: dict[str, Any]) -> None:
+    for answer in answers.values():
+        if MEDIA_TYPE in answer.get("content", {}):
+            answer["content"] = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    if {"200", "201"} <= answers.keys():
+        answers["200"] |= {"description": "It existed already, with the same content.", "content": answers["201"]["content"]}

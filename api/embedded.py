@@ -187,6 +187,10 @@ class EmbeddedPostgres:
         """The process id of the running server."""
         return int((self._cluster / "postmaster.pid").read_text().split()[0])
 
+    def run(self, program: str, *arguments: str) -> None:
+        """Run one of PostgreSQL's programs as the account that owns the data. Raises `EmbeddedError` where it fails."""
+        self._runner.run([self._programs[program], *arguments], f"{program} failed")
+
     def stop(self) -> None:
         """Stop using the server; the last user stops it."""
         if self._use is None:

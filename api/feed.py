@@ -15,6 +15,7 @@ from starlette.responses import Response, StreamingResponse
 
 from api.negotiation import EVENT_STREAM, JSON, negotiated
 from api.problems import TooManyStreams
+from api.protocol import END
 from api.reads import Reads, answer_whole
 from api.schemas import FeedQuery
 from api.streams import PAGE
@@ -42,10 +43,6 @@ class Feed:
         self._open = 0
         self._closing = asyncio.Event()
 
-    def close(self) -> None:
-        """End all streams: the process is about to go down."""
-        self._closing.set()
-
     async def answer(self, request: Request, query: FeedQuery, last_event_id: str | None) -> Response:
         """Answer with the events after a position. Raises `InvalidValue` for one past the head, `TooManyStreams`."""
         await self._reads.wait_for(query.min_position)
@@ -60,6 +57,7 @@ class Feed:
             return await self._page(request, after, head, query.limit)
         if self._open >= STREAMS:
             raise TooManyStreams
+        request.scope["state"][END] = self._closing.set
         return StreamingResponse(self._stream(after), headers={**_HEADERS, "Roster-Position": str(head)}, media_type=EVENT_STREAM)
 
     async def _page(self, request: Request, after: int, head: int, limit: int) -> Response:

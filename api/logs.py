@@ -26,7 +26,7 @@ def configure() -> None:
     handler = _Stderr()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_log_level, structlog.stdlib.ExtraAdder(), *_common()],
+            foreign_pre_chain=[structlog.stdlib.add_log_level, structlog.stdlib.ExtraAdder(), _plain, *_common()],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendered(sys.stderr)],
         )
     )
@@ -58,6 +58,12 @@ class _Stderr(logging.StreamHandler[TextIO]):
 
 def _common() -> list[Processor]:
     return [structlog.processors.TimeStamper(fmt="iso", utc=True), _add_request, structlog.processors.format_exc_info]
+
+
+def _plain(_: Any, __: str, event: EventDict) -> EventDict:
+    """Leave out what uvicorn says a second time in colours."""
+    event.pop("color_message", None)
+    return event
 
 
 def _rendered(stream: TextIO) -> list[Processor]:

@@ -73,6 +73,10 @@ class TooManyStreams(DomainError):
     """As many feeds are open in this process as it serves. Try again, or read pages."""
 
 
+class RebuildNotPermitted(DomainError):
+    """The service's account in the database may not rebuild: run rosterlog rebuild with the projector's account."""
+
+
 STATUS: Mapping[type[DomainError], int] = {
     InvalidValue: 422,
     Unknown: 404,
@@ -91,11 +95,14 @@ STATUS: Mapping[type[DomainError], int] = {
     ShadowInUse: 409,
     NotFailing: 409,
     NotSkipped: 409,
+    RebuildNotPermitted: 409,
 }
 """Domain error to status. An `Unknown` or `Gone` thing that the path does not name is a conflict, 409."""
 
 _NOT_OF_THE_DOMAIN = {
     "invalid-request": "The request breaks a rule of form or value. Each entry of errors names the place, the rule and what is wrong.",
+    "headers-too-large": "The request line and the headers may have 64 KiB.",
+    "request-too-slow": "A request must arrive, with its body, within a minute.",
     "body-too-large": f"A body may have {BODY_BYTES} bytes; one of a command about many things {BULK_BODY_BYTES}.",
     "unsupported-media-type": "Bodies are JSON, declared with Content-Type: application/json.",
     "not-found": "No such path. The API is described at /docs.",
@@ -103,6 +110,11 @@ _NOT_OF_THE_DOMAIN = {
     "not-migrated": "The database is not at the migration that this release needs: run rosterlog migrate.",
     "projection-stalled": "Events wait to be projected and none is: see failure in /v1/projections.",
     "projection-leaderless": "No process projects events into the read tables: start rosterlog serve or rosterlog project.",
+    "not-local": "The service has no authentication, so it answers this machine only, and no page of another one.",
+    "unauthenticated": "The request needs a token that counts, as Authorization: Bearer <token>.",
+    "scope-missing": "The token counts, but does not allow this. WWW-Authenticate names the scope that does.",
+    "token-confined": "The token is confined to groups, which this release can't do; it refuses it rather than show everything.",
+    "keys-unreadable": "Tokens can't be checked, because the identity provider's keys can't be read right now.",
     "internal-error": "A fault of the service. Its log has the cause under the request id.",
 }
 

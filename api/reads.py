@@ -31,6 +31,7 @@ from domain.errors import (
 )
 from projections import queries
 from projections.queries import Listing, Parameters, Thing
+from projections.replica import ReplicaVisibility
 from projections.visibility import Visibility
 
 WAIT_SECONDS = 5.0
@@ -47,14 +48,22 @@ _ETAG = re.compile(r'(?:W/)?"([^"]*)"')
 class Reads:
     """The read side of the service, as the routes use it."""
 
-    def __init__(self, pool: AsyncConnectionPool[AsyncConnection[Any]], visibility: Visibility) -> None:
-        """Read over connections of `pool`, and wait with `visibility`."""
+    def __init__(
+        self,
+        pool: AsyncConnectionPool[AsyncConnection[Any]],
+        visibility: Visibility | ReplicaVisibility,
+        replica: "Reads | None" = None,
+    ) -> None:
+        """Read over connections of `pool`, and wait with `visibility`; a `replica` reads what is not of the past."""
         self._pool = pool
         self._visibility = visibility
+        self._replica = replica
         self.streaming = asyncio.Semaphore(STREAMING)
 
     async def thing(self, request: Request, thing: Thing, ids: Mapping[str, UUID], reading: Reading) -> Response:
         """Answer with one thing. Raises that it is unknown or gone."""
+        if self._replica is not None and _is_live(reading):
+            return await self._replica.thing(request, thing, ids, reading)
         at = await self._moment(reading)
         position, version, item = await self.found(thing, ids, at)
         return _answer(request, item, position, f'"{version}"')
@@ -70,6 +79,8 @@ class Reads:
         self, request: Request, listing: Listing, ids: Mapping[str, UUID], page: Page | PageAsOf, filters: Mapping[str, Any] | None = None
     ) -> Response:
         """Answer with one page of a list. Raises that the thing it belongs to is unknown or gone."""
+        if self._replica is not None and _is_live(page):
+            return await self._replica.listing(request, listing, ids, page, filters)
         at = await self._moment(page)
         given = {name: value for name, value in (filters or {}).items() if value is not None}
         scope = cursors.scope(listing.name, **ids, **given)
@@ -87,6 +98,11 @@ class Reads:
         more = len(items) > page.limit
         cursor = cursors.write(scope, tuple(map(_written, rows[page.limit - 1][3:]))) if more else None
         return answer_page(request, items[: page.limit], cursor, position, version)
+
+    async def check_replica(self) -> None:
+        """See that the replica answers, if there is one. Raises `StoreUnavailable`."""
+        if self._replica is not None:
+            await self._replica.rows("SELECT 1", {})
 
     async def wait_for(self, position: int | None) -> None:
         """Wait until the read tables reflect a position. Raises `ReadTablesBehind`."""
@@ -139,6 +155,11 @@ class Reads:
     async def _was_created(self, kind: str, stream: UUID, position: int) -> bool:
         rows = await self.rows(queries.FIRST_TOPIC, {"stream": stream, "position": position})
         return rows == [(queries.CREATED_AS[kind],)]
+
+
+def _is_live(reading: Reading) -> bool:
+    """Tell whether a reading is of the read tables as they are, not of a moment of the past."""
+    return not isinstance(reading, ReadingAsOf) or (reading.as_of is None and reading.at_position is None)
 
 
 def answer_page(request: Request, items: list[str], cursor: str | None, position: int, version: int | None) -> Response:

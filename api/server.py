@@ -1,36 +1,31 @@
-"""The HTTP server: uvicorn, which ends open feeds before it waits for the requests under way."""
+"""The HTTP server: uvicorn, with our limits."""
 
-import socket
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
+from api.protocol import GuardedProtocol
+
 KEEP_ALIVE_SECONDS = 75
 """How long an idle connection stays open: longer than clients and proxies commonly wait, so that they, not we, close it."""
 GRACE_SECONDS = 10
-"""How long requests under way may take to end when the server goes down; a client that reads no more would hold it up for ever."""
+"""How long requests under way may take to end when the server goes down: longer than a command waits to be visible."""
+
+OPTIONS: dict[str, Any] = {
+    "http": GuardedProtocol,
+    "ws": "none",
+    # Nothing here depends on who the caller of a proxy was.
+    "proxy_headers": False,
+    "timeout_keep_alive": KEEP_ALIVE_SECONDS,
+    "timeout_graceful_shutdown": GRACE_SECONDS,
+    "log_config": None,
+    "access_log": False,
+    "server_header": False,
+}
+"""What uvicorn is told wherever we serve."""
 
 
-class Server(uvicorn.Server):
-    """Serves one application."""
-
-    def __init__(self, app: FastAPI, host: str = "127.0.0.1", port: int = 0) -> None:
-        """Serve `app` on this address."""
-        self._app = app
-        super().__init__(
-            uvicorn.Config(
-                app,
-                host=host,
-                port=port,
-                timeout_keep_alive=KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=GRACE_SECONDS,
-                log_config=None,
-                access_log=False,
-                server_header=False,
-            )
-        )
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Go down: feeds first, which would never end by themselves."""
-        self._app.state.service.feed.close()
-        await super().shutdown(sockets)
+def run(app: FastAPI | str, host: str, port: int, workers: int = 1) -> None:
+    """Serve `app`, or with several workers what the function of that name returns, until a signal ends it."""
+    uvicorn.run(app, factory=isinstance(app, str), host=host, port=port, workers=workers, **OPTIONS)

@@ -14,16 +14,21 @@ from psycopg import AsyncConnection, Connection
 from psycopg_pool import AsyncConnectionPool
 from sqlalchemy.exc import OperationalError
 
+from api.database import Databases
 from api.feed import Feed
 from api.histories import Histories
 from api.metrics import Metrics, PoolStats
+from api.problems import RebuildNotPermitted
 from api.reads import Reads
+from api.replica import ReplicaReads
 from domain.errors import StoreUnavailable
 from domain.event_store import PostgresLog
 from domain.roster import Roster
 from migrations import commands as migrations
+from projections import rebuild
 from projections.head import Head
 from projections.rebuild import Rebuild
+from projections.replica import ReplicaVisibility
 from projections.runner import Runner
 from projections.visibility import Visibility
 
@@ -35,21 +40,23 @@ logger = logging.getLogger(__name__)
 class Service:
     """Write side, read side, projector and operations of one process on one database."""
 
-    def __init__(self, conninfo: str, metrics: Metrics) -> None:
-        """Serve the database at `conninfo`, counting with `metrics`."""
-        self.conninfo = conninfo
+    def __init__(self, databases: Databases, metrics: Metrics, *, project: bool = True) -> None:
+        """Serve `databases`, counting with `metrics`; without `project`, leave the projection to other processes."""
+        self._databases = databases
         self.metrics = metrics
-        self._log = PostgresLog(conninfo, pool_size=16, on_append=metrics.appended)
+        self._log = PostgresLog(databases.write, pool_size=16, on_append=metrics.appended)
         self.roster = Roster(self._log)
-        self.visibility = Visibility(conninfo)
-        self._pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
-            conninfo, min_size=1, max_size=16, timeout=5, open=False, configure=_configure, name="reads"
-        )
-        self.reads = Reads(self._pool, self.visibility)
+        self.visibility = Visibility(databases.main)
+        self._pools = {"reads": _pool(databases.main, "reads")}
+        replica = None
+        if databases.replica is not None:
+            pool = self._pools["replica"] = _pool(databases.replica, "replica")
+            replica = ReplicaReads(pool, ReplicaVisibility(pool))
+        self.reads = Reads(self._pools["reads"], self.visibility, replica)
         self.histories = Histories(self.reads)
-        self._head = Head(conninfo)
+        self._head = Head(databases.main)
         self.feed = Feed(self.reads, self._head)
-        self._runner = Runner(conninfo, process_name("serve"))
+        self._runner = Runner(databases.project, process_name("serve")) if project else None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -57,35 +64,32 @@ class Service:
         async with AsyncExitStack() as closing:
             closing.callback(self._log.close)
             closing.callback(self.roster.close)
-            closing.push_async_callback(self._pool.close)
-            await self._pool.open()
+            for pool in self._pools.values():
+                closing.push_async_callback(pool.close)
+                await pool.open()
             closing.push_async_callback(self.visibility.stop)
             self.visibility.start()
             closing.push_async_callback(self._head.stop)
             self._head.start()
-            projecting = threading.Thread(target=self._runner.run, name="projector", daemon=True)
-            projecting.start()
-            closing.push_async_callback(lambda: run_sync(projecting.join))
-            closing.callback(self._runner.stop)
+            if self._runner is not None:
+                projecting = threading.Thread(target=self._runner.run, name="projector", daemon=True)
+                projecting.start()
+                closing.push_async_callback(lambda: run_sync(projecting.join))
+                closing.callback(self._runner.stop)
             yield
 
     def pools(self) -> PoolStats:
         """Return what the pools of connections say about themselves, by name."""
-        return {"log": self._log.pool_stats(), "reads": self._pool.get_stats()}
+        return {"log": self._log.pool_stats()} | {name: pool.get_stats() for name, pool in self._pools.items()}
 
     async def ask(self, question: Callable[[Connection[Any]], Answer]) -> Answer:
         """Put a synchronous question over a connection of its own. Raises `StoreUnavailable`."""
-
-        def put() -> Answer:
-            with connected(self.conninfo) as connection:
-                return question(connection)
-
-        return await run_sync(put)
+        return await run_sync(_ask, self._databases.main, question)
 
     async def revision(self) -> str | None:
         """Return the migration that the database is at. Raises `StoreUnavailable`."""
         try:
-            return await run_sync(migrations.current, self.conninfo)
+            return await run_sync(migrations.current, self._databases.main)
         except OperationalError as lost:
             raise StoreUnavailable from lost
 
@@ -95,11 +99,17 @@ class Service:
         threading.Thread(target=_run_rebuild, args=[started], name="rebuild", daemon=True).start()
         return started
 
+    async def cancel_rebuild(self) -> bool:
+        """Ask the running rebuild to end; tell whether there is one. Raises `StoreUnavailable`."""
+        return await run_sync(_ask, self._databases.project, rebuild.cancel)
+
     def _claim_rebuild(self) -> Rebuild:
         try:
-            return Rebuild(self.conninfo)
+            return Rebuild(self._databases.project)
         except psycopg.OperationalError as lost:
             raise StoreUnavailable from lost
+        except psycopg.errors.InsufficientPrivilege:
+            raise RebuildNotPermitted from None
 
 
 @contextmanager
@@ -115,6 +125,15 @@ def connected(conninfo: str) -> Iterator[Connection[Any]]:
 def process_name(does: str) -> str:
     """Return what the database shows of this process: what it does, on which host, under which process id."""
     return f"rosterlog {does} {socket.gethostname()[:30]}:{os.getpid()}"
+
+
+def _ask(conninfo: str, question: Callable[[Connection[Any]], Answer]) -> Answer:
+    with connected(conninfo) as connection:
+        return question(connection)
+
+
+def _pool(conninfo: str, name: str) -> AsyncConnectionPool[AsyncConnection[Any]]:
+    return AsyncConnectionPool(conninfo, min_size=1, max_size=16, timeout=5, open=False, configure=_configure, name=name)
 
 
 async def _configure(connection: AsyncConnection[Any]) -> None:

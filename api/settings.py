@@ -2,11 +2,18 @@
 
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from api.keys import ALGORITHMS
+
+Names = Annotated[tuple[str, ...], NoDecode]
+"""Several names in one variable, with commas between them."""
 
 
 class Settings(BaseSettings):
@@ -15,9 +22,23 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ROSTERLOG_", frozen=True)
 
     database_url: str | None = Field(None, description="A PostgreSQL 15 to 18, by a direct connection; unset: the embedded one.")
+    write_database_url: str | None = Field(None, description="The same database, by the account that appends to the log.")
+    project_database_url: str | None = Field(None, description="The same database, by the account that projects and rebuilds.")
+    read_database_url: str | None = Field(None, description="A replica of the database, for reads of the read tables as they are.")
     data_dir: Path = Field(Path("data"), description="Where the embedded PostgreSQL keeps its files.")
-    host: str = Field("127.0.0.1", description="The address to serve on; only loopback, for as long as there is no authentication.")
+    auth_keys: str | None = Field(None, description="Keys to check tokens with: a JWK set's https address or file, or a key as PEM.")
+    auth_issuer: str | None = Field(None, validate_default=True, description="Who issues the tokens: their claim iss.")
+    auth_audience: str | None = Field(None, validate_default=True, description="Whom they are issued for: their claim aud.")
+    auth_algorithms: Names = Field(("RS256", "ES256", "EdDSA"), description="What tokens may be signed with.")
+    auth_token_types: Names = Field(("at+jwt",), description="Types of token that count: their header typ.")
+    auth_scope_claim: str = Field("scope", description="The claim with a token's scopes.")
+    auth_actor_claim: str = Field("sub", description="The claim that names the actor: an opaque id, no e-mail address.")
+    auth_clock_skew: int = Field(30, ge=0, le=300, description="Seconds that the issuer's clock may differ from ours.")
+    metrics_open: bool = Field(False, description="Whether /metrics needs no token.")  # noqa: FBT003
+    host: str = Field("127.0.0.1", validate_default=True, description="The address to serve on; only loopback without authentication.")
     port: int = Field(8000, ge=1, le=65535, description="The port to serve on.")
+    workers: int = Field(1, ge=1, le=64, description="How many processes serve.")
+    project: bool = Field(True, description="Whether serving processes project, too, or leave that to others.")  # noqa: FBT003
     access_log: bool = Field(True, description="Whether each request leaves a line in the log.")  # noqa: FBT003
 
     @classmethod
@@ -25,7 +46,7 @@ class Settings(BaseSettings):
         """Return what holds where nothing is set, whatever the environment says."""
         return cls.model_construct()
 
-    @field_validator("database_url")
+    @field_validator("database_url", "write_database_url", "project_database_url", "read_database_url")
     @classmethod
     def _readable(cls, value: str | None) -> str | None:
         try:
@@ -35,15 +56,58 @@ class Settings(BaseSettings):
             raise ValueError("is no connection string of PostgreSQL, such as postgresql://user:password@host/database") from None
         return value or None
 
+    @field_validator("write_database_url", "project_database_url", "read_database_url")
+    @classmethod
+    def _beside_the_main_one(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("database_url") is None:
+            raise ValueError("needs ROSTERLOG_DATABASE_URL, too")
+        return value
+
+    @field_validator("auth_keys")
+    @classmethod
+    def _safe_keys(cls, value: str | None) -> str | None:
+        address = urlsplit(value or "")
+        if address.scheme == "http" and not is_loopback(address.hostname or ""):
+            raise ValueError("whoever sits between could give us keys of his own: use an https address")
+        return value or None
+
+    @field_validator("auth_issuer", "auth_audience")
+    @classmethod
+    def _with_keys(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value and info.data.get("auth_keys") is None:
+            raise ValueError("needs ROSTERLOG_AUTH_KEYS, too")
+        if not value and info.data.get("auth_keys") is not None:
+            raise ValueError("must be set where ROSTERLOG_AUTH_KEYS is")
+        return value or None
+
+    @field_validator("auth_algorithms", "auth_token_types", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("auth_algorithms")
+    @classmethod
+    def _asymmetric(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        known = sorted(set().union(*ALGORITHMS.values()))
+        if not value or not set(value) <= set(known):
+            raise ValueError(f"is a list of {', '.join(known)}")
+        return value
+
     @field_validator("host")
     @classmethod
-    def _loopback(cls, value: str) -> str:
-        if value != "localhost" and not _is_loopback(value):
-            raise ValueError(f"{value} is reachable by others, and no authentication is configured: use 127.0.0.1")
+    def _loopback(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("auth_keys") is None and not is_loopback(value):
+            raise ValueError(
+                f"{value} is reachable by others, and no authentication is configured: use 127.0.0.1, or set ROSTERLOG_AUTH_KEYS, "
+                "ROSTERLOG_AUTH_ISSUER and ROSTERLOG_AUTH_AUDIENCE"
+            )
         return value
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Tell whether a host's name or address can only be this machine."""
+    if host == "localhost":
+        return True
     try:
         return ip_address(host).is_loopback
     except ValueError:

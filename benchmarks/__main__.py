@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import append, audit, commands, rebuild, soak
+from benchmarks import append, audit, commands, lag, rebuild, soak
 
 BENCHMARKS = {
     "append": append.measure,
     "audit": audit.measure,
     "commands": commands.measure,
+    "lag": lag.measure,
     "rebuild": rebuild.measure,
     "soak": soak.measure,
 }

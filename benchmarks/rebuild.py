@@ -1,98 +1,173 @@
-"""Projecting a whole log into shadow tables, against copying the same log out of the database."""
+"""Rebuilding a million events while the API serves readers, against copying the same log out, and against the library's runner.
 
+Rebuild and copy run in turns, each beside the same readers. The rebuild counts from its first statement to its switch, but for the
+comparison, which is told apart.
+"""
+
+import contextlib
+import itertools
+import multiprocessing
+import os
 import random
+import signal
+import socket
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from itertools import islice
+from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
 
+import httpx
 import psycopg
 from psycopg import Connection
 
+from benchmarks.library import events_per_second
+from benchmarks.rosters import District, record
 from benchmarks.server import database, say, server
-from domain.classes import Class
 from domain.event_codec import EventCodec
-from domain.event_store import PostgresLog
-from domain.groups import Group
-from domain.users import User
-from domain.values import Provenance, Role
-from projections import shadow
+from domain.events import RosterEvent
 from projections.projector import project
-from projections.rebuild import BATCH
-from projections.tables import SHADOW
+from projections.rebuild import Rebuild
+from projections.tables import SCHEMA
 
-EVENTS, CLASSES, USERS, ROUNDS = 100_000, 1_000, 5_000, 3
-BY = Provenance("benchmark", source="api")
+EVENTS, CLASSES, ROUNDS, READERS, READER_PAUSE = 1_000_000, 20_000, 3, 4, 0.02
+LIVE = 500
+"""Events that are projected one by one, at each size of the log, to see what that costs."""
+LIBRARY_EVENTS, LIBRARY_CLASSES = 8_000, 160
+"""What the library does in some ten seconds; it has as many events for each class as the whole log."""
+
+PROGRAM = str(Path(sys.executable).with_name("rosterlog"))
 
 
-def measure() -> dict[str, Any]:
-    ours, copies = [], []
+def measure(events: int = EVENTS, classes: int = CLASSES, library_events: int = LIBRARY_EVENTS) -> dict[str, Any]:
     with server() as postgres:
+        codec = EventCodec()
+        slice_ = [codec.to_stored_event(event) for event in islice(District(LIBRARY_CLASSES).events(), library_events)]
+        library = events_per_second(database(postgres), slice_)
+        say(f"the library: {library:,.0f}/s")
         conninfo = database(postgres)
-        _fill(conninfo)
-        with psycopg.connect(conninfo, autocommit=True) as connection:
-            connection.execute("VACUUM ANALYZE log.events")
-            for number in range(1, ROUNDS + 1):
-                ours.append(_project(connection))
-                copies.append(_copy_out(connection))
-                say(f"round {number} of {ROUNDS}: ours {ours[-1]:,.0f}/s, COPY out {copies[-1]:,.0f}/s")
-    rate, baseline = statistics.median(ours), statistics.median(copies)
+        district = District(classes)
+        happening = district.events()
+        for size in (events // 10, events):
+            _grow(conninfo, happening, size)
+        with _readers(conninfo, [str(class_.id) for class_ in district.classes]) as counted:
+            rounds = [_round(conninfo, events) for _ in range(ROUNDS)]
+        reads, failed = counted
+        ours, copies, compare, rss = (statistics.median(column) for column in zip(*rounds, strict=True))
     return {
-        "events": EVENTS,
-        "ours_per_s": round(rate),
-        "copy_out_per_s": round(baseline),
-        "ratio_to_copy_out": round(rate / baseline, 3),
+        "events": events,
+        "ours_per_s": round(ours),
+        "library_per_s": round(library, 1),
+        "copy_out_per_s": round(copies),
+        "ratio_to_library": round(ours / library, 1),
+        "ratio_to_copy_out": round(ours / copies, 3),
+        "reads": reads.value,
+        "failed_reads": failed.value,
+        "peak_rss_mb": round(rss, 1),
+        "compare_s": round(compare, 2),
     }
 
 
-def _fill(conninfo: str) -> None:
-    """Record a log of enrolments, role changes and withdrawals, decided by the aggregates themselves."""
-    log, codec = PostgresLog(conninfo), EventCodec()
-    events = [codec.to_stored_event(event) for event in _events()]
-    for start in range(0, len(events), BATCH):
-        log.insert_events(events[start : start + BATCH])
-    log.close()
-
-
-def _events() -> Iterator[Any]:
-    draw = random.Random(1)
-    group = Group.create(uuid4(), "Benchmark", BY)
-    users = [User.register(uuid4(), BY) for _ in range(USERS)]
-    classes = [Class.create(uuid4(), group.id, "Benchmark", {}, BY) for _ in range(CLASSES)]
-    for created in (group, *users, *classes):
-        yield from created.collect_events()
-    recorded = 1 + USERS + CLASSES
-    while recorded < EVENTS:
-        class_ = draw.choice(classes)
-        _change(class_, draw.choice(users).id, draw)
-        decided = class_.collect_events()
-        recorded += len(decided)
-        yield from decided
-
-
-def _change(class_: Class, user: UUID, draw: random.Random) -> None:
-    if user not in class_.members and (len(class_.members) < 30 or draw.random() < 0.5):
-        class_.enrol(user, Role.STUDENT, BY)
-    elif class_.members:
-        member, role = draw.choice(list(class_.members.items()))
-        if draw.random() < 0.5:
-            class_.change_role(member, Role.TEACHER if role == Role.STUDENT else Role.STUDENT, BY)
-        else:
-            class_.withdraw(member, BY)
-
-
-def _project(connection: Connection[Any]) -> float:
-    shadow.create(connection)
-    began = time.perf_counter()
-    while project(connection, SHADOW, limit=BATCH).events:
-        pass
-    return EVENTS / (time.perf_counter() - began)
-
-
-def _copy_out(connection: Connection[Any]) -> float:
-    began = time.perf_counter()
-    with connection.cursor() as cursor, cursor.copy("COPY (SELECT * FROM log.events ORDER BY notification_id) TO STDOUT") as copy:
-        for _ in copy:
+def _grow(conninfo: str, happening: Iterator[RosterEvent], events: int) -> None:
+    """Let the log grow to so many events, and say what an event costs then, in a rebuild and one by one in the live tables."""
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        record(conninfo, happening, events - LIVE - _head(connection))
+        connection.execute("VACUUM ANALYZE log.events")
+        state = Rebuild(conninfo).run()
+        assert state.started_at is not None
+        assert state.updated_at is not None
+        rebuilding = (state.updated_at - state.started_at).total_seconds() - (state.compare_seconds or 0)
+        record(conninfo, happening, LIVE)
+        began = time.perf_counter()
+        while project(connection, SCHEMA, limit=1).events:
             pass
-    return EVENTS / (time.perf_counter() - began)
+        live = (time.perf_counter() - began) / LIVE
+        say(f"{events:,} events: {rebuilding / state.done * 1e6:.1f} µs an event in a rebuild, {live * 1e3:.2f} ms one by one, live")
+
+
+def _head(connection: Connection[Any]) -> int:
+    row = connection.execute("SELECT coalesce(max(notification_id), 0) FROM log.events").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _round(conninfo: str, events: int) -> tuple[float, float, float, float]:
+    """Return events a second of a rebuild and of copying out, seconds of comparing, and the peak memory of the rebuild in MB."""
+    copied = _copy_out(conninfo, events)
+    process = subprocess.Popen([PROGRAM, "rebuild"], env={**os.environ, "ROSTERLOG_DATABASE_URL": conninfo}, stdout=sys.stderr)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, "the rebuild failed"
+    with psycopg.connect(conninfo) as connection:
+        statement = "SELECT extract(epoch FROM updated_at - started_at)::float8, compare_seconds FROM projections.rebuilds"
+        whole, compare = connection.execute(f"{statement} ORDER BY started_at DESC LIMIT 1").fetchone() or (0, 0)
+    ours = events / (whole - compare)
+    say(f"ours {ours:,.0f}/s, COPY out {copied:,.0f}/s, compared in {compare:.2f} s, {usage.ru_maxrss / 1024:.0f} MB")
+    return ours, copied, compare, usage.ru_maxrss / 1024
+
+
+def _copy_out(conninfo: str, events: int) -> float:
+    with psycopg.connect(conninfo) as connection, connection.cursor() as cursor:
+        began = time.perf_counter()
+        with cursor.copy("COPY (SELECT * FROM log.events ORDER BY notification_id) TO STDOUT") as copy:
+            for _ in copy:
+                pass
+        return events / (time.perf_counter() - began)
+
+
+@contextlib.contextmanager
+def _readers(conninfo: str, classes: list[str]) -> Iterator[tuple[Any, Any]]:
+    """Serve the API, and read from it in processes of their own; yield the counts of reads and of those that failed."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    environment = {**os.environ, "ROSTERLOG_DATABASE_URL": conninfo, "ROSTERLOG_PORT": str(port)}
+    serving = subprocess.Popen([PROGRAM, "serve"], env=environment, stdout=sys.stderr)
+    counts = (multiprocessing.Value("q", 0), multiprocessing.Value("q", 0))
+    readers = [multiprocessing.Process(target=_read, args=(url, classes, seed, *counts), daemon=True) for seed in range(READERS)]
+    try:
+        _wait_until_ready(url)
+        for reader in readers:
+            reader.start()
+        yield counts
+    finally:
+        for reader in readers:
+            if reader.pid is not None:
+                reader.terminate()
+                reader.join()
+        serving.send_signal(signal.SIGTERM)
+        serving.wait()
+
+
+def _wait_until_ready(url: str) -> None:
+    with httpx.Client() as client:
+        for _ in range(600):
+            with contextlib.suppress(httpx.TransportError):
+                if client.get(f"{url}/readyz").status_code == 200:
+                    return
+            time.sleep(0.1)
+    raise TimeoutError("the service did not become ready")
+
+
+def _read(url: str, classes: list[str], seed: int, reads: "Synchronized[int]", failed: "Synchronized[int]") -> None:
+    """Read rosters and lists; what is not whole has failed: every class is there, and its roster is the one that was read before."""
+    draw, known = random.Random(seed), dict[str, str]()
+    own = draw.sample(classes, min(200, len(classes)))
+    with httpx.Client(base_url=url, timeout=30) as client:
+        for number in itertools.count():
+            class_id = draw.choice(own)
+            try:
+                roster = client.get(f"/v1/classes/{class_id}/members?limit=1000")
+                page = client.get("/v1/classes?limit=10") if number % 10 == 0 else roster
+                whole = roster.status_code == page.status_code == 200 and known.setdefault(class_id, roster.text) == roster.text
+                whole = whole and (page is roster or len(page.json()["items"]) == 10)
+            except httpx.HTTPError:
+                whole = False
+            with reads.get_lock(), failed.get_lock():
+                reads.value += 1
+                failed.value += not whole
+            time.sleep(READER_PAUSE)

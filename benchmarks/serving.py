@@ -13,8 +13,8 @@ from socket import create_server
 
 from starlette.responses import Response
 
+from api import server
 from api.app import create_app
-from api.server import Server
 
 EMPTY = "/benchmarks/empty"
 START_SECONDS = 60
@@ -54,7 +54,7 @@ async def empty() -> Response:
 def main(conninfo: str, port: int) -> None:
     app = create_app(lambda: conninfo)
     app.add_api_route(EMPTY, empty, include_in_schema=False)
-    Server(app, "127.0.0.1", port).run()
+    server.run(app, "127.0.0.1", port)
 
 
 if __name__ == "__main__":

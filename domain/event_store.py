@@ -25,7 +25,7 @@ from domain.event_codec import IndexedEvent, RecordedEvent
 
 __all__ = ["APPEND_LOCK", "RECORDED_CHANNEL", "NothingRecorded", "PostgresLog"]
 
-_SESSION = "SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '10s'; SET timezone = 'UTC'"
+_SESSION = "SET lock_timeout = '5s'; SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '10s'; SET timezone = 'UTC'"
 
 _SELECT_STREAM = """
     SELECT originator_id, originator_version, topic, state, recorded_at FROM log.events

@@ -44,6 +44,12 @@ def newest() -> str:
     return revision
 
 
+def lacks(revision: str | None) -> bool:
+    """Tell whether a database at this revision lacks migrations of this release; one that a newer release migrated does not."""
+    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    return revision is None or revision in known - {newest()}
+
+
 def render(span: str, *, down: bool = False) -> str:
     """Return the SQL of a span of revisions such as `base:head`, without touching a database."""
     buffer = StringIO()

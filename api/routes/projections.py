@@ -36,5 +36,5 @@ async def get_rebuild(service: Serving) -> RebuildProgress:
 @router.delete("/rebuild", operation_id="cancelRebuild", status_code=204, responses=documented.problems(503))
 async def cancel_rebuild(service: Serving) -> Response:
     """Ask the running rebuild to end; where none runs, nothing happens."""
-    await service.ask(rebuild.cancel)
+    await service.cancel_rebuild()
     return Response(status_code=204)

@@ -25,13 +25,14 @@ async def healthz() -> dict[str, str]:
 async def readyz(request: Request, service: Serving) -> Response:
     """Answer 200 if the database answers, is migrated, and the projection is not stalled."""
     revision = await service.revision()
-    if revision != migrations.newest():
+    if migrations.lacks(revision):
         detail = f"The database is at migration {revision}, this release needs {migrations.newest()}."
         return problems.respond(request, "not-migrated", HTTPStatus.SERVICE_UNAVAILABLE, detail)
     status = await service.ask(projection_status)
     if status.state in _UNREADY:
         detail = f"The projection is {status.state} at position {status.checkpoint} of {status.head}: {status.failure or 'no progress'}"
         return problems.respond(request, f"projection-{status.state}", HTTPStatus.SERVICE_UNAVAILABLE, detail)
+    await service.reads.check_replica()
     return JSONResponse({"status": "ready", "state": status.state, "lag": status.lag})
 
 

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+import uvicorn
 
 from api.app import create_app
 from api.embedded import EmbeddedPostgres
-from api.server import Server
+from api.server import OPTIONS
 from api.settings import Settings
 from tests.api.client import Api
 from tests.conftest import TEMPLATE, fresh_database
@@ -19,7 +20,7 @@ from tests.domain.threads import eventually
 @contextmanager
 def serving(database: str, settings: Settings | None = None) -> Iterator[Api]:
     listening = socket.create_server(("127.0.0.1", 0))
-    server = Server(create_app(lambda: database, settings))
+    server = uvicorn.Server(uvicorn.Config(create_app(lambda: database, settings), **OPTIONS))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

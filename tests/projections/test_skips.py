@@ -8,6 +8,7 @@ from psycopg import Connection
 
 from domain.errors import InvalidValue
 from domain.event_codec import EventCodec
+from domain.events import RosterAggregate
 from domain.roster import Roster
 from domain.values import Role
 from projections import skips
@@ -186,7 +187,8 @@ def test_a_skipped_event_counts_in_its_stream_so_that_commands_can_be_compared_w
     for topic, stream, nth in (("GroupRenamed", GROUP, 1), ("ClassRenamed", CLASS, 1)):
         skip_recorded(connection, position_of(connection, topic, stream, nth))
     project_all(connection, 5)
-    for table, stream, aggregate in (("groups", GROUP, roster.repository.get(GROUP)), ("classes", CLASS, roster.repository.get(CLASS))):
+    for table, stream in (("groups", GROUP), ("classes", CLASS)):
+        aggregate: RosterAggregate = roster.repository.get(stream)
         row = connection.execute(f"SELECT version, name FROM roster.{table} WHERE id = %s", [stream]).fetchone()
         assert row is not None
         assert row[0] == aggregate.version

@@ -1,0 +1,55 @@
+"""Without authentication, no page of another site can use the browser of this machine to read or change anything."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.api.client import Api, done, problem
+from tests.api.conftest import serving
+from tests.api.identity import Provider, bearer, trusting
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Host": "evil.example:8000"},
+        {"Host": "127.0.0.1.evil.example"},
+        {"Host": "10.0.0.7"},
+        {"Host": "["},
+        {"Host": ""},
+        {"Host": "user@evil.example"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://localhost.evil.example"},
+    ],
+)
+def test_what_comes_from_elsewhere_is_refused_and_changes_nothing(shared: Api, headers: dict[str, str]) -> None:
+    with shared.nothing_recorded():
+        for method, path in (("POST", "/v1/groups"), ("POST", "/v1/projections/rebuild"), ("GET", "/v1/groups"), ("GET", "/docs")):
+            problem(shared.request(method, path, headers=headers), 403, "not-local")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "localhost:8000"},
+        {"Host": "LOCALHOST"},
+        {"Host": "127.0.0.1"},
+        {"Host": "127.8.8.8:1"},
+        {"Host": "[::1]:8000"},
+        {"Origin": "http://localhost:3000"},
+        {"Origin": "http://127.0.0.1:8000"},
+    ],
+)
+def test_what_comes_from_this_machine_is_answered(shared: Api, headers: dict[str, str]) -> None:
+    done(shared.get("/v1/groups", headers=headers), 200)
+
+
+def test_with_authentication_a_service_may_have_any_name(database: str, tmp_path: Path) -> None:
+    provider = Provider()
+    provider.write(tmp_path / "keys")
+    with serving(database, trusting(tmp_path / "keys")) as api:
+        headers = {"Host": "roster.example", "Origin": "https://app.example"}
+        answer = done(api.get("/v1/groups", headers=bearer(provider.token()) | headers), 200)
+        assert "access-control-allow-origin" not in answer.headers

@@ -1,0 +1,175 @@
+"""Reads from a streaming replica keep their promises: `min_position` waits, the past is whole, a switch of tables fails no read."""
+
+import asyncio
+import pwd
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from shutil import chown
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from psycopg import AsyncConnection, Connection
+from psycopg_pool import AsyncConnectionPool
+
+from api.embedded import EmbeddedPostgres
+from api.replica import ReplicaReads
+from api.settings import Settings
+from projections.rebuild import Rebuild
+from projections.replica import ReplicaVisibility
+from tests.api.client import Api, done, position, problem
+from tests.api.conftest import serving
+from tests.conftest import TEMPLATE, binaries, folder, fresh_database
+from tests.domain.threads import eventually
+
+REBUILD = "/v1/projections/rebuild"
+
+
+@pytest.fixture(scope="module")
+def replica(server: EmbeddedPostgres) -> Iterator[EmbeddedPostgres]:
+    """A hot standby of the tests' server, which cancels whatever is in the way of replaying, at once."""
+    with folder() as home:
+        copy = home / "postgres"
+        copy.mkdir(mode=0o700)
+        own(copy, server)
+        from_server = psycopg.conninfo.conninfo_to_dict(server.conninfo("postgres"))
+        server.run(
+            "pg_basebackup", f"--host={from_server['host']}", "--username=postgres", f"--pgdata={copy}", "--write-recovery-conf",
+            "--checkpoint=fast", "--wal-method=stream",
+        )  # fmt: skip
+        (copy / ".s.PGSQL.5432.lock").unlink()
+        with (copy / "postgresql.auto.conf").open("a") as configuration:
+            configuration.write("max_standby_streaming_delay = 0\n")
+        standby = EmbeddedPostgres(home, binaries())
+        standby.start()
+        try:
+            yield standby
+        finally:
+            standby.stop()
+
+
+def own(path: Path, server: EmbeddedPostgres) -> None:
+    """Give a path to the account that runs the servers, where it is not ours."""
+    account = pwd.getpwuid(Path(f"/proc/{server.server_pid}").stat().st_uid)
+    chown(path, account.pw_uid, account.pw_gid)
+
+
+@pytest.fixture
+def names(server: EmbeddedPostgres, replica: EmbeddedPostgres) -> Iterator[tuple[str, str]]:
+    """Yield the connection strings of one database on both servers."""
+    with fresh_database(server, TEMPLATE) as database:
+        there = replica.conninfo(str(psycopg.conninfo.conninfo_to_dict(database)["dbname"]))
+        eventually(lambda: answers(there))
+        yield database, there
+
+
+def answers(conninfo: str) -> bool:
+    try:
+        psycopg.connect(conninfo).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+@pytest.fixture
+def api(names: tuple[str, str]) -> Iterator[Api]:
+    database, there = names
+    with serving(database, Settings(database_url=database, read_database_url=there)) as client:
+        eventually(lambda: client.get("/readyz").status_code == 200)
+        yield client
+
+
+@pytest.fixture
+def standby(names: tuple[str, str]) -> Iterator[Connection[Any]]:
+    with psycopg.connect(names[1], autocommit=True) as connection:
+        yield connection
+        connection.execute("SELECT pg_wal_replay_resume()")
+
+
+def pause(standby: Connection[Any]) -> None:
+    standby.execute("SELECT pg_wal_replay_pause()")
+    eventually(lambda: standby.execute("SELECT pg_get_wal_replay_pause_state()").fetchone() == ("paused",))
+
+
+def test_a_read_is_the_replicas_and_waits_for_min_position(api: Api, standby: Connection[Any]) -> None:
+    first = api.new_group()
+    api.read("/v1/groups", min_position=1)
+    pause(standby)
+    created = done(api.post("/v1/groups", json={"name": "Later"}), 201)
+    assert [group["id"] for group in api.items("/v1/groups")] == [first]
+    problem(api.get(f"/v1/groups/{created.json()['id']}"), 404, "group-unknown")
+    found: list[httpx.Response] = []
+    waiting = [
+        threading.Thread(target=lambda path=path: found.append(httpx.get(f"{api.base_url}{path}?min_position={position(created)}")))
+        for path in ("/v1/groups", f"/v1/groups/{created.json()['id']}")
+    ]
+    for thread in waiting:
+        thread.start()
+    standby.execute("SELECT pg_wal_replay_resume()")
+    for thread in waiting:
+        thread.join()
+    assert [(answer.status_code, position(answer)) for answer in found] == [(200, 2), (200, 2)]
+
+
+def test_a_replica_that_stays_behind_is_told_from_one_that_is_current(api: Api, standby: Connection[Any]) -> None:
+    pause(standby)
+    created = done(api.post("/v1/groups", json={"name": "Later"}), 201)
+    response = api.get("/v1/groups", params={"min_position": position(created)})
+    problem(response, 503, "read-tables-behind")
+    assert "Retry-After" in response.headers
+
+
+def test_the_past_is_read_where_it_is_whole(api: Api, standby: Connection[Any]) -> None:
+    pause(standby)
+    class_id = api.new_class()
+    member = api.enrol(class_id)
+    assert [one["user_id"] for one in api.items(f"/v1/classes/{class_id}/members", at_position=api.log_head)] == [member]
+    assert len(api.items(f"/v1/classes/{class_id}/history")) == 2
+
+
+def test_a_read_that_a_switch_cancels_runs_again(names: tuple[str, str], standby: Connection[Any]) -> None:
+    database, there = names
+    slow = "SELECT count(*) FROM roster.users, pg_sleep(1)"
+
+    async def read_while_a_rebuild_switches() -> list[tuple[Any, ...]]:
+        async with AsyncConnectionPool[AsyncConnection[Any]](there, open=False) as pool:
+            reading = asyncio.create_task(ReplicaReads(pool, ReplicaVisibility(pool)).rows(slow, {}))
+            await asyncio.to_thread(eventually, lambda: is_running(standby, slow))
+            assert (await asyncio.to_thread(Rebuild(database).run)).state == "done"
+            return await reading
+
+    assert asyncio.run(read_while_a_rebuild_switches()) == [(0,)]
+    cancelled = "SELECT confl_lock > 0 FROM pg_stat_database_conflicts WHERE datname = current_database()"
+    assert eventually(lambda: standby.execute(cancelled).fetchone()) == (True,)
+
+
+def is_running(standby: Connection[Any], statement: str) -> bool:
+    return standby.execute("SELECT FROM pg_stat_activity WHERE query = %s AND state = 'active'", [statement]).rowcount > 0
+
+
+def test_no_read_fails_because_of_a_rebuild(api: Api, standby: Connection[Any]) -> None:
+    class_id = api.new_class()
+    api.new_users(50)
+    api.read("/v1/users", min_position=api.log_head)
+    ending = threading.Event()
+    statuses: set[int] = set()
+
+    def read() -> None:
+        with httpx.Client(base_url=api.base_url) as client:
+            while not ending.is_set():
+                statuses.update(client.get(path).status_code for path in ("/v1/users", f"/v1/classes/{class_id}/members", "/v1/groups"))
+
+    readers = [threading.Thread(target=read) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    for _ in range(3):
+        done(api.post(REBUILD), 202)
+        eventually(lambda: api.read(REBUILD)["state"] == "done")
+    api.new_user()
+    api.read("/v1/users", min_position=api.log_head)
+    ending.set()
+    for reader in readers:
+        reader.join()
+    assert statuses == {200}
