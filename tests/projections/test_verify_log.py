@@ -238,10 +238,10 @@ def test_the_database_refuses_to_change_what_endings_ended(head: int, connection
         connection.execute(statement)
 
 
-def test_a_log_that_was_restored_from_a_backup_verifies(head: int, connection: Connection[Any], empty_database: str) -> None:
+def test_a_log_that_was_restored_from_a_backup_verifies(head: int, database: str, connection: Connection[Any], empty_database: str) -> None:
     kept = verify_log(connection)
     programs = binaries() or Binaries.packaged()
     with psycopg.connect(empty_database, autocommit=True) as restored:
-        dump = subprocess.run([programs["pg_dump"], "--format=custom", connection.info.dsn], capture_output=True, check=True)
+        dump = subprocess.run([programs["pg_dump"], "--format=custom", database], capture_output=True, check=True)
         subprocess.run([programs["pg_restore"], "--dbname", empty_database], input=dump.stdout, check=True)
         assert verify_log(restored, against=kept) == kept
