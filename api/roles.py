@@ -19,15 +19,19 @@ class Rights:
 
 
 _READ_TABLE = Rights(PROJECTOR, {READER: "SELECT"})
+_LOG = Rights(MIGRATOR, {WRITER: "SELECT, INSERT", PROJECTOR: "SELECT", READER: "SELECT"})
 TABLES = {
     "public.alembic_version": Rights(MIGRATOR, dict.fromkeys((WRITER, PROJECTOR, READER), "SELECT")),
-    "log.events": Rights(MIGRATOR, {WRITER: "SELECT, INSERT", PROJECTOR: "SELECT", READER: "SELECT"}),
+    "log.events": _LOG,
+    "log.endings": _LOG,
+    "log.idempotency_keys": Rights(MIGRATOR, {WRITER: "SELECT, INSERT, UPDATE, DELETE"}),
     "roster.groups": _READ_TABLE,
     "roster.users": _READ_TABLE,
     "roster.classes": _READ_TABLE,
     "roster.class_members": _READ_TABLE,
     "roster.checkpoint": _READ_TABLE,
     "projections.rebuilds": _READ_TABLE,
+    "projections.skips": _READ_TABLE,
 }
 """Every table there is; a test holds this against the database."""
 
@@ -63,6 +67,8 @@ def statements() -> Iterator[str]:
     yield _DATABASE.format(roles=", ".join(ROLES), migrator=MIGRATOR).strip()
     # A migration changes read tables, too.
     yield f"GRANT {PROJECTOR} TO {MIGRATOR}"
+    # A rebuild waits for old transactions, whoever runs them.
+    yield f"GRANT pg_read_all_stats TO {PROJECTOR}"
     yield f"GRANT USAGE, CREATE ON SCHEMA public TO {MIGRATOR}"
     yield f"ALTER TYPE public.class_role OWNER TO {MIGRATOR}"
     yield f"ALTER FUNCTION public.membership_id(uuid, uuid) OWNER TO {MIGRATOR}"

@@ -11,6 +11,8 @@ KEEP_ALIVE_SECONDS = 75
 """How long an idle connection stays open: longer than clients and proxies commonly wait, so that they, not we, close it."""
 GRACE_SECONDS = 10
 """How long requests under way may take to end when the server goes down: longer than a command waits to be visible."""
+WORKER_SECONDS = 60
+"""How long a worker may give no sign of life before it is replaced; on a busy machine its start alone takes more than uvicorn's five."""
 
 OPTIONS: dict[str, Any] = {
     "http": GuardedProtocol,
@@ -19,6 +21,7 @@ OPTIONS: dict[str, Any] = {
     "proxy_headers": False,
     "timeout_keep_alive": KEEP_ALIVE_SECONDS,
     "timeout_graceful_shutdown": GRACE_SECONDS,
+    "timeout_worker_healthcheck": WORKER_SECONDS,
     "log_config": None,
     "access_log": False,
     "server_header": False,

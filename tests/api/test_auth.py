@@ -67,7 +67,7 @@ def scope_of(operation: str, method: str, path: str) -> str:
     """Return the scope that the contract gives an operation, written down a second time."""
     if path.startswith("/v1/projections") or path == "/metrics":
         return ADMIN
-    if "History" in operation or "Diff" in operation or path == "/v1/events":
+    if "History" in operation or operation.startswith("diff") or operation == "followEvents":
         return AUDIT
     return READ if method == "GET" else WRITE
 

@@ -60,6 +60,13 @@ def test_several_workers_serve_one_leads_and_another_takes_over(database: str) -
         assert process.wait(SECONDS) == 0
 
 
+def test_workers_end_with_the_process_that_started_them(database: str) -> None:
+    with serve(database, WORKERS="2") as (process, client):
+        process.kill()
+        process.wait(SECONDS)
+        eventually(lambda: not answers(client, "/healthz"))
+
+
 def led_by_another(client: Api, first: int) -> bool:
     try:
         return leader(client) != first
@@ -85,4 +92,4 @@ def test_a_serving_process_can_leave_the_projection_to_others(database: str) -> 
         accepted = client.post("/v1/users", json={}, headers={"Prefer": "respond-async"}).json()
         assert client.read("/v1/projections")["state"] == "leaderless"
         with started("project", DATABASE_URL=database):
-            assert client.read(f"/v1/users/{accepted['id']}", min_position=accepted["position"])
+            eventually(lambda: answers(client, f"/v1/users/{accepted['id']}"))
