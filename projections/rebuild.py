@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import psycopg
 from psycopg import Connection, IsolationLevel
+from psycopg.conninfo import make_conninfo
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from projections import comparison, shadow, switch
@@ -19,11 +20,13 @@ from projections import rebuild_record as record
 from projections.projector import EventFails, Projected, UnknownEvent, cascade, project, project_up_to_failure
 from projections.rebuild_record import IDLE, RebuildState, cancel, state
 from projections.runner import PROJECTED_CHANNEL
+from projections.sessions import KEEPALIVES
 from projections.tables import SCHEMA, SHADOW
 
 __all__ = ["IDLE", "Rebuild", "RebuildState", "cancel", "state"]
 
 BATCH = shadow.BATCH
+"""Most events in one transaction of a rebuild."""
 SWITCH_SECONDS = 120
 """How long to try for a moment in which no reader holds the tables."""
 
@@ -54,7 +57,7 @@ class Rebuild:
     def __init__(self, conninfo: str) -> None:
         """Claim the shadow tables. Raises `ShadowInUse`."""
         self.id = uuid4()
-        self._connection = psycopg.connect(conninfo, autocommit=True, application_name="rosterlog rebuild")
+        self._connection = psycopg.connect(make_conninfo(conninfo, application_name="rosterlog rebuild", **KEEPALIVES), autocommit=True)
         try:
             shadow.claim(self._connection)
             record.begin(self._connection, self.id)

@@ -19,6 +19,7 @@ from psycopg.conninfo import make_conninfo
 
 from domain.event_store import RECORDED_CHANNEL
 from projections.projector import EventFails, UnknownEvent, project, project_up_to_failure
+from projections.sessions import KEEPALIVES, SETTINGS
 from projections.skips import SKIPPED_CHANNEL
 from projections.tables import SCHEMA
 
@@ -35,13 +36,8 @@ STAND_BY_SECONDS = 1.0
 FROZEN_SECONDS = 15
 """How long a leader's session may be idle before a stand-by ends it: longer than the longest wait between two tries."""
 
-# Both ends notice within five seconds that the other is gone, host or network included; a session over a Unix socket ignores the part
-# that is TCP's. The server gives up a statement whose client is gone, and a transaction whose client says nothing any more.
-_KEEPALIVES = {"keepalives_idle": 2, "keepalives_interval": 1, "keepalives_count": 2, "tcp_user_timeout": 4000, "connect_timeout": 5}
-_SESSION = """
-    SET tcp_keepalives_idle = 2; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 2; SET tcp_user_timeout = 4000;
-    SET client_connection_check_interval = '1s'; SET idle_in_transaction_session_timeout = '5s'
-"""
+# Ends a leader that is frozen in the middle of a transaction.
+_SESSION = f"{SETTINGS}; SET idle_in_transaction_session_timeout = '5s'"
 
 _RECORD_FAILURE = f"""
     UPDATE {SCHEMA}.checkpoint SET failing_position = %(position)s, failure = %(failure)s,
@@ -63,7 +59,7 @@ class Runner:
 
     def __init__(self, conninfo: str, name: str) -> None:
         """Follow the log of the database at `conninfo`; `name` is what others see of the leader."""
-        self._conninfo = make_conninfo(conninfo, application_name=name, **_KEEPALIVES)
+        self._conninfo = make_conninfo(conninfo, application_name=name, **KEEPALIVES)
         self._name = name
         self._stopping = threading.Event()
         self._failures = 0

@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable, DropConstraint, ExecutableDDLElement
 
 from domain.errors import DomainError
+from projections.sessions import SETTINGS
 from projections.tables import SCHEMA, SHADOW, Table
 
 REBUILD_LOCK = 7_316_004
@@ -20,9 +21,7 @@ BATCH = 250_000
 """Most events in one transaction of a load: larger ranges fold more events into each row that is written."""
 
 # For sorting and hashing a range of BATCH events, and for making indexes; both are memory of the database's server.
-_LOADING = """
-    SET work_mem = '64MB'; SET maintenance_work_mem = '128MB'; SET client_connection_check_interval = '1s'; SET timezone = 'UTC'
-"""
+_LOADING = f"{SETTINGS}; SET work_mem = '64MB'; SET maintenance_work_mem = '128MB'"
 
 _MEMBERS = Table.metadata.tables[f"{SCHEMA}.class_members"]
 
