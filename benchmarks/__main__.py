@@ -5,9 +5,15 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import append, commands, reads, rebuild
+from benchmarks import append, bulk, commands, reads, rebuild
 
-BENCHMARKS = {"append": append.measure, "commands": commands.measure, "reads": reads.measure, "rebuild": rebuild.measure}
+BENCHMARKS = {
+    "append": append.measure,
+    "bulk": bulk.measure,
+    "commands": commands.measure,
+    "reads": reads.measure,
+    "rebuild": rebuild.measure,
+}
 
 
 def main(
