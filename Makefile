@@ -33,7 +33,7 @@ check: $(READY) ## Check format, lint, types and import contracts
 	$(VENV)/bin/lint-imports
 
 .PHONY: bench
-bench: $(READY) ## Measure: NAME=append, commands, reads, rebuild, lag, audit or soak (ARGS=--json for JSON)
+bench: $(READY) ## Measure: NAME=append, bulk, commands, reads, rebuild, lag, audit or soak (ARGS=--json for JSON)
 	@$(VENV)/bin/python -m benchmarks $(NAME) $(ARGS)
 
 .PHONY: client

@@ -5,11 +5,12 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import append, audit, commands, lag, reads, rebuild, soak
+from benchmarks import append, audit, bulk, commands, lag, reads, rebuild, soak
 
 BENCHMARKS = {
     "append": append.measure,
     "audit": audit.measure,
+    "bulk": bulk.measure,
     "commands": commands.measure,
     "lag": lag.measure,
     "reads": reads.measure,

@@ -11,7 +11,7 @@ from domain.event_store import PostgresLog
 from domain.roster import Roster
 from domain.values import Provenance
 
-CONNECTIONS, ROUNDS, SECONDS, CLASS_SIZE, CLASSES = 32, 1, 5, 30, 3000
+CONNECTIONS, ROUNDS, SECONDS, CLASS_SIZE, CLASSES = 32, 3, 5, 30, 3000
 BY = Provenance("benchmark", source="api")
 
 
@@ -28,7 +28,6 @@ def measure() -> dict[str, Any]:
                 say(f"round {number} of {ROUNDS}: commands {commands[-1]}, empty route {empty[-1]:,.0f}/s")
     ours, baseline = statistics.median(one.per_s for one in commands), statistics.median(empty)
     return {
-        "connections": CONNECTIONS,
         "ours_per_s": round(ours, 1),
         "empty_route_per_s": round(baseline, 1),
         "ratio_to_empty_route": round(ours / baseline, 3),

@@ -42,8 +42,6 @@ def measure() -> dict[str, Any]:
         latencies = _latencies(small, large)
     medians = {name: statistics.median(found) for name, found in rates.items()}
     return {
-        "members": MEMBERS,
-        "memberships": LARGE,
         **{f"{name}_per_s": round(rate, 1) for name, rate in medians.items()},
         "ratio_to_naive": round(medians["roster"] / medians["naive"], 2),
         "ratio_to_empty_route": round(medians["roster"] / medians["empty_route"], 3),

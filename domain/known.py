@@ -51,6 +51,11 @@ class KnownAggregates:
         if missing := [stream for stream in streams if stream not in self._known.cache]:
             self._read(missing)
 
+    def forget(self) -> None:
+        """Know nothing, and read everything anew."""
+        self._known = LRUCache(SIZE)
+        self._position = None
+
     def catch_up(self, append: Append, read: Mapping[UUID, int]) -> bool:
         """Take into account what other processes recorded up to an append's head.
 

@@ -112,6 +112,8 @@ class Writer:
             for waiting in batch:
                 waiting.outcome.set_exception(_unavailable(lost))
         except Exception as wrong:
+            # Should what we know contradict the log, it is not for ever.
+            self._known.forget()
             if len(batch) == 1:
                 batch[0].outcome.set_exception(wrong)
             else:

@@ -215,6 +215,7 @@ def test_a_refused_command_records_nothing_and_says_why(roster: Roster, error: t
 
 def test_a_refused_command_leaves_no_trace_in_what_is_decided_next(roster: Roster) -> None:
     refused(roster, GroupUnknown, lambda r: r.change_class(CLASS, by(), name="Art", group_id=NOBODY))
+    unchanged(roster, lambda r: r.change_class(CLASS, by(), name="Maths"))
     assert roster.change_class(CLASS, by(), name="Art").version == 3
     assert topics(roster) == ["ClassRenamed"]
 
