@@ -100,7 +100,9 @@ class Reads:
         items = [row[2] for row in rows if row[2] is not None]
         more = len(items) > page.limit
         cursor = cursors.write(scope, tuple(map(_written, rows[page.limit - 1][3:]))) if more else None
-        return _answer_page(request, items[: page.limit], cursor, position, version)
+        is_whole_roster = listing is queries.MEMBERS and not (given or page.cursor or more)
+        etag = rosters.etag(version, len(items)) if is_whole_roster else None
+        return _answer_page(request, items[: page.limit], cursor, position, version, etag)
 
     async def history(self, request: Request, thing: Thing, events: str, ids: Mapping[str, UUID], page: HistoryPage) -> Response:
         """Answer with one page of a thing's history, which outlives the thing. Raises that it is unknown."""
@@ -197,8 +199,12 @@ class Reads:
         return rows == [(queries.CREATED_AS[kind],)]
 
 
-def _answer_page(request: Request, items: list[str], cursor: str | None, position: int, version: int | None) -> Response:
+def _answer_page(
+    request: Request, items: list[str], cursor: str | None, position: int, version: int | None, etag: str | None = None
+) -> Response:
     body = f'{{"items":[{",".join(items)}],"next_cursor":{json.dumps(cursor)}}}'
+    if etag is not None:
+        return _answer(request, body, position, etag)
     content = hashlib.blake2b(body.encode(), digest_size=8).hexdigest()
     return _answer(request, body, position, f'"{content}"' if version is None else f'"{version}-{content}"')
 
