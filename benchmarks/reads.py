@@ -17,7 +17,8 @@ SMALL, LARGE = 10_000, 1_000_000
 SAMPLE = 200
 """How many classes are read, each as often as the others."""
 
-# Rows as the projector leaves them, without the events: reads of the present don't look at the log.
+# Rows as the projector leaves them where rosters are set one class after the other, without the events: reads of the present don't look at
+# the log.
 FILL = """
     INSERT INTO roster.groups (id, name, created_at, updated_at, version) VALUES (md5('group')::uuid, 'Benchmark', now(), now(), 1);
     INSERT INTO roster.users (id, created_at, version) SELECT md5('user' || n)::uuid, now(), 1 FROM generate_series(1, {users}) AS n;
@@ -29,6 +30,7 @@ FILL = """
     FROM (
         SELECT md5('class' || class)::uuid AS class_id, md5('user' || 1 + (class * 7 + place * 13) % {users})::uuid AS user_id, place
         FROM generate_series(1, {classes}) AS class CROSS JOIN generate_series(0, {members} - 1) AS place
+        ORDER BY class, place
     ) AS member;
     ANALYZE
 """

@@ -78,7 +78,10 @@ _ENDINGS = f"""
         (SELECT * FROM derived EXCEPT ALL SELECT * FROM found) UNION ALL (SELECT * FROM found EXCEPT ALL SELECT * FROM derived)
     ) AS differing
 """
-_BEYOND = "SELECT min(notification_id) FROM log.endings WHERE notification_id > %(head)s OR notification_id < 1"
+_STRAY = """
+    SELECT min(notification_id) FROM log.endings
+    WHERE NOT EXISTS (SELECT FROM log.events WHERE events.notification_id = endings.notification_id)
+"""
 
 
 def verify_log(connection: Connection[Any], on_progress: Progress = lambda *_: None, against: LogHead | None = None) -> LogHead:
@@ -87,6 +90,9 @@ def verify_log(connection: Connection[Any], on_progress: Progress = lambda *_: N
     Raises `LogAltered` at the first position that is missing, out of place, changed, unreadable, or indexed under something that its
     state does not say; and where the log does not continue the one whose head is `against`.
     """
+    # Before the head: a projector that goes on meanwhile is not ahead of the log.
+    row = connection.execute(f"SELECT position FROM {SCHEMA}.checkpoint").fetchone()
+    projected = row[0] if row else 0
     head = _head(connection)
     checker = _Checker()
     with _without_garbage_collection():
@@ -94,20 +100,23 @@ def verify_log(connection: Connection[Any], on_progress: Progress = lambda *_: N
             checker.check(stretch)
             on_progress(checker.position, head.position)
     on_progress(head.position, head.position)
-    refuse_ahead(connection, head.position)
+    refuse_ahead(projected, head.position)
+    _refuse_stray_endings(connection)
     if against is not None:
         _refuse_other(connection, head, against)
     return head
 
 
-def refuse_ahead(connection: Connection[Any], head: int) -> None:
-    """Refuse a log that ends before what was projected from it, or what was indexed of it."""
-    row = connection.execute(_BEYOND, {"head": head}).fetchone()
+def refuse_ahead(projected: int, head: int) -> None:
+    """Refuse a log that ends before what was projected from it. Raises `LogAltered`."""
+    if projected > head:
+        raise LogAltered(head + 1, f"the event is missing; the read tables were projected up to {projected}")
+
+
+def _refuse_stray_endings(connection: Connection[Any]) -> None:
+    row = connection.execute(_STRAY).fetchone()
     if row and row[0] is not None:
         raise LogAltered(row[0], "the index of endings has an entry, and the log no event")
-    row = connection.execute(f"SELECT position FROM {SCHEMA}.checkpoint").fetchone()
-    if row and row[0] > head:
-        raise LogAltered(head + 1, f"the event is missing; the read tables were projected up to {row[0]}")
 
 
 @contextmanager

@@ -26,7 +26,7 @@ def verify_tables(conninfo: str, on_progress: Progress = lambda *_: None, most: 
             row = connection.execute(f"SELECT position FROM {SCHEMA}.checkpoint").fetchone()
             upto = row[0] if row else 0
             row = connection.execute("SELECT coalesce(max(notification_id), 0) FROM log.events").fetchone()
-            refuse_ahead(connection, row[0] if row else 0)
+            refuse_ahead(upto, row[0] if row else 0)
             shadow.create(connection)
             while (step := project(connection, SHADOW, limit=BATCH, stop=upto)).events:
                 on_progress(step.position, upto)

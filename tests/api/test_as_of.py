@@ -232,7 +232,8 @@ def test_an_answer_for_the_past_is_not_sent_again_to_who_has_it(shared: Api, sch
 
 
 def test_the_tag_of_an_answer_at_the_head_is_the_live_one(shared: Api, school: School) -> None:
-    for path in school.reads.values():
+    # A whole roster's live tag says which tables it was read from; the past is read from the log.
+    for path in (path for path in school.reads.values() if path != school.reads["members"]):
         live = done(shared.get(path, params=with_query(path)), 200)
         then = done(shared.get(path, params=[*with_query(path), ("at_position", str(shared.log_head))]), 200)
         assert then.headers["ETag"] == live.headers["ETag"], path

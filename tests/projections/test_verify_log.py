@@ -12,11 +12,12 @@ from api.embedded import Binaries
 from domain import digest
 from domain.event_codec import EventCodec
 from domain.roster import Roster
+from domain.values import Role
 from projections import verify_log as verification
 from projections.verify_log import LogAltered, LogHead, verify_log
 from tests.conftest import binaries, by
 from tests.projections.forging import append_unknown, insert_event
-from tests.projections.tables import project_all, record_everything
+from tests.projections.tables import GROUP, checkpoint, project_all, record_everything
 
 
 @pytest.fixture
@@ -245,3 +246,16 @@ def test_a_log_that_was_restored_from_a_backup_verifies(head: int, database: str
         dump = subprocess.run([programs["pg_dump"], "--format=custom", database], capture_output=True, check=True)
         subprocess.run([programs["pg_restore"], "--dbname", empty_database], input=dump.stdout, check=True)
         assert verify_log(restored, against=kept) == kept
+
+
+def test_a_log_that_grows_and_is_projected_meanwhile_verifies(head: int, roster: Roster, connection: Connection[Any]) -> None:
+    def meanwhile(*_: int) -> None:
+        user, class_id = uuid4(), uuid4()
+        roster.register_user(user, by())
+        roster.create_class(class_id, GROUP, "Art", {}, by())
+        roster.enrol(class_id, user, Role.STUDENT, by())
+        roster.remove_user(user, by())
+        project_all(connection)
+
+    assert verify_log(connection, meanwhile).position == head
+    assert checkpoint(connection) > head
