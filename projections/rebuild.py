@@ -79,6 +79,8 @@ class Rebuild:
                     self._give_up("failed", str(wrong))
                     raise
                 self._give_up("cancelled")
+            finally:
+                shadow.release(connection)
             return state(connection)
 
     def _rebuild(self, connection: Connection[Any]) -> None:

@@ -43,6 +43,12 @@ def claim(connection: Connection[Any]) -> None:
     connection.prepare_threshold = None
 
 
+def release(connection: Connection[Any]) -> None:
+    """Give the shadow tables back now; a session that ends does so a moment after its client has gone on."""
+    if not connection.broken:
+        connection.execute("SELECT pg_advisory_unlock(%s)", [REBUILD_LOCK])
+
+
 def create(connection: Connection[Any]) -> None:
     """Make empty shadow tables to load, in place of those that a crash may have left."""
     drop(connection)

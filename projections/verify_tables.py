@@ -32,3 +32,4 @@ def verify_tables(conninfo: str, on_progress: Progress = lambda *_: None, most: 
                 on_progress(step.position, upto)
             cascade(connection, SHADOW)
             yield from comparison.differences(connection, most)
+        shadow.release(connection)
