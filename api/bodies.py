@@ -79,7 +79,7 @@ async def _read(request: Request) -> tuple[Response | None, bytes]:
 
 def _wrong_with(body: bytes) -> str | None:
     try:
-        json.loads(body, parse_constant=_refuse_constant)
+        _strict.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
     except (ValueError, RecursionError) as wrong:
         return str(wrong) if isinstance(wrong, ValueError) else "it is nested too deeply"
     return None
@@ -87,6 +87,9 @@ def _wrong_with(body: bytes) -> str | None:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
+
+
+_strict = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _replay(body: bytes, receive: Receive) -> Callable[[], Awaitable[Message]]:
