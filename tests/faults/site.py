@@ -109,10 +109,13 @@ def site(account: str, *, database: str | None = None, data_dir: Path | None = N
 
 
 @contextmanager
-def own_server(home: Path | None = None) -> Iterator[EmbeddedPostgres]:
-    """Run a PostgreSQL that a test may end as it likes, with the durability that operators have."""
+def own_server(home: Path | None = None, *, packaged: bool = False) -> Iterator[EmbeddedPostgres]:
+    """Run a PostgreSQL that a test may end as it likes, with the durability that operators have.
+
+    The `packaged` one is what a service starts by itself, whichever PostgreSQL the other tests run on.
+    """
     with ExitStack() as closing:
-        server = EmbeddedPostgres(home or closing.enter_context(folder()), binaries())
+        server = EmbeddedPostgres(home or closing.enter_context(folder()), None if packaged else binaries())
         server.start()
         try:
             yield server

@@ -38,7 +38,11 @@ def test_a_database_that_ends_and_comes_back_finds_the_service_waiting() -> None
 
 def test_service_and_database_killed_together_start_again_with_all_that_was_acknowledged() -> None:
     """The service starts its embedded PostgreSQL, so starting it again is all that an operator does."""
-    with folder() as data, own_server(data) as server, site(server.conninfo("postgres"), data_dir=data) as running:
+    with (
+        folder() as data,
+        own_server(data, packaged=True) as server,
+        site(server.conninfo("postgres"), data_dir=data) as running,
+    ):
         (service,) = running.services
         for _ in range(KILLS):
             os.kill(server.server_pid, SIGKILL)
