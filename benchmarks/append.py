@@ -12,13 +12,12 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
-from eventsourcing.application import Application
 from psycopg.conninfo import conninfo_to_dict
 
 from api.embedded import Binaries, EmbeddedPostgres
+from benchmarks.library import StockApplication, environment_of
 from benchmarks.server import database, rate_of, say, server
 from domain.classes import Class
-from domain.event_codec import EventCodec
 from domain.event_store import PostgresLog
 from domain.roster import Roster
 from domain.values import Provenance, Role
@@ -40,13 +39,6 @@ UNLOCKED_INSERT = """
 INSERT INTO stored_events (originator_id, originator_version, topic, state) VALUES (gen_random_uuid(), 1, 'MemberEnrolled', decode(repeat('7b', 190), 'hex'));
 """  # noqa: E501
 LOCKED_INSERT = f"BEGIN;\nLOCK TABLE stored_events IN EXCLUSIVE MODE;\nNOTIFY stored_events;{UNLOCKED_INSERT}COMMIT;\n"
-
-
-class Stock(Application[UUID]):
-    """The library as it comes, but for the codec of our events."""
-
-    def construct_mapper(self) -> EventCodec:
-        return EventCodec()
 
 
 def measure() -> dict[str, Any]:
@@ -106,18 +98,9 @@ def _follow(conninfo: str, done: Event) -> int:
 
 
 def _library(postgres: EmbeddedPostgres) -> float:
-    parts = conninfo_to_dict(database(postgres, migrated=False))
-    environment = {
-        "PERSISTENCE_MODULE": "eventsourcing.postgres",
-        "POSTGRES_DBNAME": str(parts["dbname"]),
-        "POSTGRES_HOST": str(parts["host"]),
-        "POSTGRES_PORT": "5432",
-        "POSTGRES_USER": "postgres",
-        "POSTGRES_PASSWORD": "",
-        "POSTGRES_POOL_SIZE": str(WRITERS),
-    }
+    environment = environment_of(database(postgres, migrated=False)) | {"POSTGRES_POOL_SIZE": str(WRITERS)}
     group, users, classes = uuid4(), [uuid4() for _ in range(CLASS_SIZE)], [uuid4() for _ in range(LIBRARY_CLASSES)]
-    with Stock(environment) as application:
+    with StockApplication(environment) as application:
         for class_id in classes:
             application.save(Class.create(class_id, group, "Benchmark", {}, BY))
 

@@ -28,6 +28,19 @@ class StockApplication(Application[UUID]):
         return EventCodec()
 
 
+def environment_of(conninfo: str) -> dict[str, str]:
+    """Return the library's settings for a database."""
+    parts = conninfo_to_dict(conninfo)
+    return {
+        "PERSISTENCE_MODULE": "eventsourcing.postgres",
+        "POSTGRES_DBNAME": str(parts["dbname"]),
+        "POSTGRES_HOST": str(parts["host"]),
+        "POSTGRES_PORT": "5432",
+        "POSTGRES_USER": "postgres",
+        "POSTGRES_PASSWORD": "",
+    }
+
+
 class RosterView(PostgresTrackingRecorder):
     def apply(self, statements: tuple[str, ...], parameters: dict[str, Any], tracking: Tracking) -> None:
         with self.datastore.transaction(commit=True) as cursor:
@@ -69,15 +82,7 @@ _OF_EVENT: dict[type[Any], tuple[str, ...]] = {
 
 def events_per_second(conninfo: str, events: Sequence[StoredEvent]) -> float:
     """Record the events with the library's recorder, project them with its runner, and return how many it did a second."""
-    parts = conninfo_to_dict(conninfo)
-    environment = {
-        "PERSISTENCE_MODULE": "eventsourcing.postgres",
-        "POSTGRES_DBNAME": str(parts["dbname"]),
-        "POSTGRES_HOST": str(parts["host"]),
-        "POSTGRES_PORT": "5432",
-        "POSTGRES_USER": "postgres",
-        "POSTGRES_PASSWORD": "",
-    }
+    environment = environment_of(conninfo)
     with StockApplication(environment) as application:
         # In parts: its pipeline of thousands of statements waits for ever, both sides with full buffers.
         for start in range(0, len(events), 500):
