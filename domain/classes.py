@@ -128,8 +128,8 @@ class Class(RosterAggregate):
         self.deleted = False
         self.members: dict[UUID, Role] = {}
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        copy = super().__deepcopy__(memo)
+    def __copy__(self) -> Self:
+        copy = super().__copy__()
         copy.members = self.members.copy()
         return copy
 

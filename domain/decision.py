@@ -1,11 +1,11 @@
 """What a command decides on: copies of what this process knows, and what it decided so far.
 
-Everything that a decision reads is noted with its version. Whoever appends what was decided makes sure that it is still so (see
-`domain.writer`); a refusal and a command that changes nothing are decisions, too.
+It is what the log says, because commands are decided while the append's lock is held (see `domain.writer`); a refusal and a command that
+changes nothing are decisions, too.
 """
 
 from collections.abc import Callable
-from copy import deepcopy
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from uuid import UUID
@@ -51,8 +51,6 @@ class Verdict:
 class Decided:
     """What commands decided one after the other, each on what the ones before it had decided, to be recorded in one append."""
 
-    read: dict[UUID, int] = field(default_factory=dict)
-    """The version at which each stream was read from what the process knows."""
     streams: dict[UUID, Stream] = field(default_factory=dict)
     """Where the streams appended to stood before."""
     changed: dict[UUID, RosterAggregate] = field(default_factory=dict)
@@ -133,15 +131,13 @@ class Decision:
 
     def _read(self, stream: UUID) -> RosterAggregate | None:
         if stream not in self._copies:
-            self._copies[stream] = deepcopy(self._original(stream))
+            self._copies[stream] = copy(self._original(stream))
         return self._copies[stream]
 
     def _original(self, stream: UUID) -> RosterAggregate | None:
         if stream in self._before.changed:
             return self._before.changed[stream]
-        known = self._known.get(stream)
-        self._before.read[stream] = known.version if known else 0
-        return known
+        return self._known.get(stream)
 
     def _lived_in(self, stream: UUID) -> UUID | None:
         original = self._original(stream)

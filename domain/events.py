@@ -26,7 +26,7 @@ class RosterEvent(Aggregate.Event):
 class RosterAggregate(Aggregate):
     """A stream's state: public verbs check the rules and trigger events, events only mutate."""
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+    def __copy__(self) -> Self:
         """Copy what events mutate, and nothing else: a command decides on a copy, so a failed one leaves no trace."""
         copy = object.__new__(type(self))
         copy.__dict__.update(self.__dict__)

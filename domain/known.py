@@ -6,7 +6,7 @@ effect.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from copy import deepcopy
+from copy import copy
 from uuid import UUID
 
 from eventsourcing.application import LRUCache
@@ -56,22 +56,15 @@ class KnownAggregates:
         self._known = LRUCache(SIZE)
         self._position = None
 
-    def catch_up(self, append: Append, read: Mapping[UUID, int]) -> bool:
-        """Take into account what other processes recorded up to an append's head.
-
-        `read` is at which version decisions read each stream; tell whether that is still so.
-        """
+    def catch_up(self, append: Append) -> None:
+        """Take into account what other processes recorded up to an append's head."""
         behind = append.position - self.position
-        if behind == 0:
-            return True
-        events = append.since(self.position) if 0 < behind <= FEW else []
-        self._position = append.position
-        if not events:
+        if 0 < behind <= FEW:
+            for event in append.since(self.position):
+                self._apply(event)
+        elif behind != 0:
             self._known = LRUCache(SIZE)
-            return False
-        for event in events:
-            self._apply(event)
-        return not any(event.originator_version > read.get(stream_of(event), event.originator_version) for event in events)
+        self._position = append.position
 
     def keep(self, aggregates: Mapping[UUID, RosterAggregate], position: int) -> None:
         """Know aggregates as the events up to `position`, which was just recorded, left them."""
@@ -95,4 +88,4 @@ class KnownAggregates:
             return
         known = self._known.get(stream)
         if event.originator_version == (known.version if known else 0) + 1:
-            self._known.put(stream, self._decode(event).mutate(deepcopy(known)))
+            self._known.put(stream, self._decode(event).mutate(copy(known)))

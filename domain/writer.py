@@ -1,8 +1,8 @@
 """The one writer of a process: all commands that wait are decided one after the other and recorded in one append.
 
-While an append is on its way to the disk, the next commands gather. Nobody waits for company: a command that comes alone is recorded
-alone, at once. Within the process commands can't conflict, because each is decided on what those before it decided. What other processes
-recorded meanwhile shows under the append's lock; where it touches what was read, all is decided once more, now for good.
+Commands are taken and decided once the append's lock is held, on the log as it is: each on what those before it decided, so nothing can
+conflict, and nobody has to decide twice. While an append waits for its lock and is on its way to the disk, the next commands gather.
+Nobody waits for company: a command that comes alone is recorded alone, at once.
 """
 
 from collections import deque
@@ -14,6 +14,7 @@ from uuid import UUID
 
 from eventsourcing.persistence import OperationalError
 
+from domain.append import Append
 from domain.decision import Decided, Decision, Outcome, Verdict
 from domain.errors import DomainError, StoreUnavailable
 from domain.event_codec import EventCodec
@@ -86,8 +87,19 @@ class Writer:
         self._thread.shutdown()
 
     def _work(self) -> None:
-        while batch := self._next():
-            self._give(batch)
+        while self._is_wanted():
+            batch: list[Waiting] = []
+            try:
+                answers = self._record(batch)
+            except Exception as wrong:
+                self._recover(batch or self._next(), wrong)
+            else:
+                _give(answers)
+
+    def _is_wanted(self) -> bool:
+        with self._lock:
+            self._at_work = bool(self._queue)
+            return self._at_work
 
     def _next(self) -> list[Waiting]:
         """Take from the line what one append takes; who repeats a request waits until that is recorded."""
@@ -101,55 +113,64 @@ class Writer:
                     batch.append(waiting)
                     room -= len(waiting.streams)
                     keys |= {waiting.key} - {None}
-            self._at_work = bool(batch)
         return batch
 
-    def _give(self, batch: Sequence[Waiting]) -> None:
-        """Record and answer; what one command's fault is, is not the others'."""
-        try:
-            answers = self._record_surely(batch)
-        except OperationalError as lost:
+    def _recover(self, batch: Sequence[Waiting], failure: Exception) -> None:
+        """Answer a batch that was not recorded; what one command's fault is, is not the others'."""
+        wrong = self._once_more(batch) if isinstance(failure, NothingRecorded) else failure
+        if isinstance(wrong, OperationalError):
             for waiting in batch:
-                waiting.outcome.set_exception(_unavailable(lost))
+                waiting.outcome.set_exception(_unavailable(wrong))
+        elif wrong and len(batch) == 1:
+            batch[0].outcome.set_exception(wrong)
+        elif wrong:
+            for waiting in batch:
+                try:
+                    _give(self._record([waiting]))
+                except Exception as its:
+                    self._recover([waiting], its)
+
+    def _once_more(self, batch: Sequence[Waiting]) -> Exception | None:
+        """Record again where a connection was lost, such as to a database that was restarted; return what is wrong this time."""
+        try:
+            self._log.reconnect()
+            _give(self._record(list(batch)))
         except Exception as wrong:
+            return wrong
+        return None
+
+    def _record(self, batch: list[Waiting]) -> Sequence[_Answer]:
+        """Return the answers once all that was decided is durable. Where `batch` is empty, it takes what waits."""
+        try:
+            # Before the lock, so that nobody waits for what we read.
+            self._known.load(self._named(batch))
+            with self._log.appending() as append:
+                self._known.catch_up(append)
+                batch += [] if batch else self._next()
+                return self._write(append, batch)
+        except Exception:
             # Should what we know contradict the log, it is not for ever.
             self._known.forget()
-            if len(batch) == 1:
-                batch[0].outcome.set_exception(wrong)
-            else:
-                for waiting in batch:
-                    self._give([waiting])
-        else:
-            for answer in answers:
-                answer.give()
+            raise
 
-    def _record_surely(self, batch: Sequence[Waiting]) -> list[_Answer]:
-        """Record; once more, where a connection was lost before anything was recorded, such as to a database that was restarted."""
-        try:
-            return self._record(batch)
-        except NothingRecorded:
-            self._log.reconnect()
-            return self._record(batch)
-
-    def _record(self, batch: Sequence[Waiting]) -> list[_Answer]:
-        """Return the answers once all that was decided is durable."""
-        # Before the lock: where others recorded nothing that matters meanwhile, they wait for us no longer than it takes to write.
-        decided, answers = self._decide(batch)
+    def _write(self, append: Append, batch: Sequence[Waiting]) -> Sequence[_Answer]:
         repeatable = [waiting.repeatable for waiting in batch if waiting.repeatable]
-        with self._log.appending() as append:
-            kept = Kept(append, repeatable) if repeatable else None
-            if not self._known.catch_up(append, decided.read) or kept:
-                decided, answers = self._decide(batch, kept)
-            for answer in answers:
-                answer.count_from(append.position)
-            if decided.events:
-                append.write(decided.events, decided.streams)
-            if new := _new(answers):
-                keep(append, new)
+        decided, answers = self._decide(batch, Kept(append, repeatable) if repeatable else None)
+        for answer in answers:
+            answer.count_from(append.position)
+        if decided.events:
+            append.write(decided.events, decided.streams)
+        if new := _new(answers):
+            keep(append, new)
         self._known.keep(decided.changed, append.position)
         return answers
 
-    def _decide(self, batch: Sequence[Waiting], kept: Kept | None = None) -> tuple[Decided, list[_Answer]]:
+    def _named(self, batch: Sequence[Waiting]) -> set[UUID]:
+        """Return the streams that commands name, where `batch` is empty, those that wait."""
+        with self._lock:
+            return {stream for waiting in batch or self._queue for stream in waiting.streams}
+
+    def _decide(self, batch: Sequence[Waiting], kept: Kept | None) -> tuple[Decided, Sequence[_Answer]]:
         decided = Decided()
         Decision(self._known, decided, self._codec.to_stored_event).prepare({stream for waiting in batch for stream in waiting.streams})
         return decided, [_Answer(waiting, self._answer(waiting, decided, kept)) for waiting in batch]
@@ -164,6 +185,11 @@ class Writer:
             return refusal
         decision.keep()
         return Outcome(verdict.id, verdict.version, len(decided.events), bool(decision.events), verdict.result)
+
+
+def _give(answers: Sequence[_Answer]) -> None:
+    for answer in answers:
+        answer.give()
 
 
 def _new(answers: Sequence[_Answer]) -> dict[Repeatable, Outcome]:

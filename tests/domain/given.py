@@ -46,7 +46,7 @@ class Given(Generic[A]):
     aggregate: A
 
     def when(self, command: Callable[[A], None]) -> Tried[A]:
-        return Tried(copy.deepcopy(self.aggregate), command)
+        return Tried(copy.copy(self.aggregate), command)
 
 
 def given(aggregate: A, *past: Callable[[A], None]) -> Given[A]:
