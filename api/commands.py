@@ -1,6 +1,5 @@
 """Answering commands: who gives it and why, the decision in a thread, and the answer once its change is visible."""
 
-import asyncio
 import re
 from collections.abc import Mapping
 from hashlib import sha256
@@ -15,7 +14,7 @@ from api.reads import WAIT_SECONDS
 from api.service import Service
 from domain.commanding import BoundCommand
 from domain.decision import Outcome
-from domain.errors import Gone, InvalidValue, Unknown
+from domain.errors import Gone, InvalidValue, StoreUnavailable, Unknown
 from domain.idempotency import Key, Repeatable
 from domain.values import Provenance
 from projections.queries import Thing
@@ -24,6 +23,8 @@ from projections.queries import Thing
 _VERSION = re.compile(r'(?:W/)?"(\d{1,18})(?:-[0-9a-f.]+)?"', re.ASCII)
 _WELL_ENCODED = re.compile(r"(?:[^%\x80-\U0010ffff]|%[0-9A-Fa-f]{2})*")
 _KEY = re.compile(r'"([\x21\x23-\x7e]{1,255})"|([\x21\x23-\x7e]{1,255})')
+GIVE_SECONDS = 45.0
+"""How long a command waits for its outcome: longer than the database lets any of its statements run, so the database is silent then."""
 _UNAUTHENTICATED = "local"
 """The actor where no authentication is configured and the request names none."""
 
@@ -52,8 +53,12 @@ class Commands:
         return UUID(self.request.state.request_id)
 
     async def give(self, command: BoundCommand[...], *args: object, **kwargs: object) -> Outcome:
-        """Give a command to the roster. Raises what the command raises."""
-        return await asyncio.wrap_future(command.once(self._repeatable).submit(*args, by=self.by, **kwargs))
+        """Give a command to the roster. Raises what the command raises, or `StoreUnavailable` where the database says nothing."""
+        given = command.once(self._repeatable).submit(*args, by=self.by, **kwargs)
+        try:
+            return await self._service.handover.result(given, GIVE_SECONDS)
+        except TimeoutError as silent:
+            raise StoreUnavailable from silent
 
     async def answer(self, outcome: Outcome, thing: Thing, ids: Mapping[str, UUID], *, location: str | None = None) -> Response:
         """Answer with the thing that the command was about; with a `location`, as created where it changed something."""
@@ -69,6 +74,12 @@ class Commands:
         created = location is not None and outcome.changed
         headers = _headers(outcome, version) | ({"Location": location} if created and location else {})
         return Response(item, 201 if created else 200, headers, "application/json")
+
+    async def answer_created(self, outcome: Outcome, item: str, location: str) -> Response:
+        """Answer with what the command created, known without reading it."""
+        if not await self._is_visible(outcome):
+            return _accepted(outcome)
+        return Response(item, 201, {**_headers(outcome, outcome.version), "Location": location}, "application/json")
 
     async def answer_ended(self, outcome: Outcome) -> Response:
         """Answer that the thing has ended."""

@@ -16,6 +16,7 @@ from sqlalchemy.exc import OperationalError
 
 from api.database import Databases
 from api.feed import Feed
+from api.handover import Handover
 from api.histories import Histories
 from api.metrics import Metrics, PoolStats
 from api.problems import RebuildNotPermitted
@@ -46,6 +47,7 @@ class Service:
         self.metrics = metrics
         self._log = PostgresLog(databases.write, pool_size=16, on_append=metrics.appended)
         self.roster = Roster(self._log)
+        self.handover = Handover()
         self.visibility = Visibility(databases.main)
         self._pools = {"reads": _pool(databases.main, "reads")}
         replica = None

@@ -7,6 +7,7 @@ changes nothing are decisions, too.
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -28,6 +29,7 @@ class Outcome:
 
     `position` is that of the command's own last event; of a command that `changed` nothing, the head when it decided. A command about
     many things has a `result`: what became of each, as plain JSON. `replayed` tells that an earlier request with the same key came to it.
+    `recorded_at` is the time of what the command recorded.
     """
 
     id: UUID
@@ -36,6 +38,7 @@ class Outcome:
     changed: bool
     result: dict[str, Any] | None = None
     replayed: bool = False
+    recorded_at: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

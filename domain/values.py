@@ -7,7 +7,9 @@ import json
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any
+from uuid import UUID
 
 from domain.errors import InvalidValue
 
@@ -32,6 +34,14 @@ class Role(StrEnum):
 
     TEACHER = "teacher"
     STUDENT = "student"
+
+
+def membership_id(class_id: UUID, user_id: UUID) -> UUID:
+    """Return the id of a user's membership in a class, the same for ever (design: a UUIDv8 of their SHA-256; RFC 9562, section 5.8)."""
+    digest = bytearray(sha256(class_id.bytes + user_id.bytes).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x80
+    digest[8] = digest[8] & 0x3F | 0x80
+    return UUID(bytes=bytes(digest))
 
 
 def text(value: str, field: str) -> str:

@@ -48,10 +48,11 @@ class _Answer:
     waiting: Waiting
     answer: Outcome | DomainError
 
-    def count_from(self, head: int) -> None:
-        """Make the position, counted from the head before the append, one of the log."""
+    def place(self, append: Append) -> None:
+        """Make the position, counted from the head before the append, one of the log; add the time of what was recorded."""
         if isinstance(self.answer, Outcome) and not self.answer.replayed:
-            self.answer = replace(self.answer, position=head + self.answer.position)
+            recorded_at = append.recorded_at if self.answer.changed else None
+            self.answer = replace(self.answer, position=append.position + self.answer.position, recorded_at=recorded_at)
 
     def give(self) -> None:
         if isinstance(self.answer, Outcome):
@@ -157,7 +158,7 @@ class Writer:
         repeatable = [waiting.repeatable for waiting in batch if waiting.repeatable]
         decided, answers = self._decide(batch, Kept(append, repeatable) if repeatable else None)
         for answer in answers:
-            answer.count_from(append.position)
+            answer.place(append)
         if decided.events:
             append.write(decided.events, decided.streams)
         if new := _new(answers):

@@ -26,7 +26,7 @@ class Visibility:
         self._conninfo = conninfo
         self._position = 0
         self._order = count()
-        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[int, int, asyncio.Future[bool]]] = []
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -44,22 +44,21 @@ class Visibility:
         """Wait until the read tables reflect `position`, at most so many seconds; tell whether they do."""
         if position <= self._position:
             return True
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         waiter = (position, next(self._order), future)
         heapq.heappush(self._waiting, waiter)
+        expiry = asyncio.get_running_loop().call_later(seconds, self._give_up, future)
         try:
-            async with asyncio.timeout(seconds):
-                await future
-        except TimeoutError:
-            return position <= self._position
+            return await future
         finally:
-            self._forget(waiter)
-        return True
+            expiry.cancel()
+            if position > self._position:
+                self._waiting.remove(waiter)
+                heapq.heapify(self._waiting)
 
-    def _forget(self, waiter: tuple[int, int, asyncio.Future[None]]) -> None:
-        if waiter in self._waiting:
-            self._waiting.remove(waiter)
-            heapq.heapify(self._waiting)
+    def _give_up(self, future: asyncio.Future[bool]) -> None:
+        if not future.done():
+            future.set_result(False)
 
     async def _watch(self) -> None:
         failures = 0
@@ -90,4 +89,4 @@ class Visibility:
         while self._waiting and self._waiting[0][0] <= self._position:
             _, _, future = heapq.heappop(self._waiting)
             if not future.done():
-                future.set_result(None)
+                future.set_result(True)

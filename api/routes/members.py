@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from api import bulk, documented
+from api import bulk, documented, memberships
 from api.bulk import Roster, RosterChanges, RosterOptions
 from api.commands import Command, Serving
 from api.schemas import ClassMember, ClassMemberList, MemberPage, NewClassMember, ReadingAsOf, RoleChange, Withdrawal
@@ -34,7 +34,9 @@ async def enrol_member(class_id: UUID, new: NewClassMember, command: Command) ->
         command.roster.enrol, class_id, new.user_id, new.role, effective_on=new.effective_on, expected=command.expected
     )
     location = f"/v1/classes/{class_id}/members/{new.user_id}"
-    return await _answer(command, outcome, class_id, new.user_id, location=location)
+    if outcome.recorded_at is None:
+        return await _answer(command, outcome, class_id, new.user_id, location=location)
+    return await command.answer_created(outcome, memberships.enrolled(class_id, new.user_id, new.role, outcome.recorded_at), location)
 
 
 @router.put("", operation_id="setMembers", response_model=RosterChanges, responses=documented.command(404, 410, 412))

@@ -1,11 +1,14 @@
 """The roster of a class: enrolling, changing roles, withdrawing, and what ends a membership from outside."""
 
 import hashlib
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import pytest
+from psycopg import Connection
 
+from api import memberships
 from tests.api.client import Api, done, position, problem, unknown_id
 
 
@@ -254,3 +257,10 @@ def test_effective_on_is_recorded_with_each_change_of_a_membership(shared: Api, 
     done(shared.delete(f"{members}/{user}", params={"effective_on": "2024-02-29"}), 204)
     history = shared.items(f"/v1/classes/{class_id}/history")
     assert [event["effective_on"] for event in history] == [None, "2026-09-01", "2026-10-01", "2024-02-29"]
+
+
+@pytest.mark.parametrize("microsecond", [0, 1, 120_000, 123_400, 999_999])
+def test_the_time_of_an_enrolment_is_written_as_reads_write_it(connection: Connection[Any], microsecond: int) -> None:
+    time = datetime(2026, 11, 24, 8, 30, microsecond=microsecond, tzinfo=UTC)
+    written = connection.execute("SELECT set_config('timezone', 'UTC', true), to_json(%s::timestamptz)::text", [time]).fetchone()
+    assert written == ("UTC", f'"{memberships.time(time)}"')
