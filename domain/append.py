@@ -17,10 +17,10 @@ APPEND_LOCK = 7_316_001
 RECORDED_CHANNEL = "rosterlog_recorded"
 """Notification channel: something was appended. A hint only; whoever follows the log looks by himself as well."""
 
-# One message, one round trip; yet each statement sees what was committed when it began: the last one all of the lock's holder before.
-_BEGIN = f"""
-    BEGIN ISOLATION LEVEL READ COMMITTED;
-    SELECT pg_advisory_xact_lock({APPEND_LOCK});
+_BEGIN = f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock({APPEND_LOCK})"
+
+# A statement of its own, to see all that the lock's holder before committed; prepared, because to plan it takes longer than to run it.
+_HEAD = """
     SELECT clock_timestamp(), last.notification_id, last.digest, last.recorded_at
     FROM (SELECT) AS always
     LEFT JOIN (SELECT notification_id, digest, recorded_at FROM log.events ORDER BY notification_id DESC LIMIT 1) AS last ON true
@@ -70,10 +70,8 @@ class Append:
     def __init__(self, connection: Connection[Any]) -> None:
         """Wait for the lock over `connection`, which commits by itself, and read where the log stands."""
         self.connection = connection
-        cursor = connection.execute(_BEGIN)
-        cursor.nextset()
-        cursor.nextset()
-        row = cursor.fetchone()
+        connection.execute(_BEGIN)
+        row = connection.execute(_HEAD, prepare=True).fetchone()
         assert row is not None
         now, position, last, recorded_at = row
         self.position: int = position or 0
