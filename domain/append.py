@@ -1,6 +1,6 @@
 """One append under way: the lock is held, the head of the log is known, and nothing is committed yet."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString
@@ -139,11 +139,3 @@ def stream_of(event: StoredEvent) -> UUID:
     """Return the id of the stream that an event is of; the library allows other ids than ours."""
     assert isinstance(event.originator_id, UUID)
     return event.originator_id
-
-
-def check(streams: Mapping[UUID, Stream], relied_on: Mapping[UUID, int]) -> None:
-    """Raise `IntegrityError` where a stream is not at the version that a decision relied on."""
-    for stream, version in relied_on.items():
-        found = streams.get(stream, Stream()).version
-        if found != version:
-            raise IntegrityError(f"{stream} is at version {found}; the decision relied on {version}")

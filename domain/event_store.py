@@ -4,7 +4,7 @@ An append takes an advisory lock in a statement of its own before it reads or nu
 append waits for that lock or is waited for (not ANALYZE, VACUUM or an index build).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, LiteralString, NoReturn
 from uuid import UUID
@@ -21,7 +21,7 @@ from psycopg import Connection, IsolationLevel
 from psycopg.abc import Params
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from domain.append import APPEND_LOCK, RECORDED_CHANNEL, Append, check, stream_of
+from domain.append import APPEND_LOCK, RECORDED_CHANNEL, Append, stream_of
 from domain.event_codec import IndexedEvent, RecordedEvent
 
 __all__ = ["APPEND_LOCK", "RECORDED_CHANNEL", "NothingRecorded", "PostgresLog"]
@@ -74,19 +74,16 @@ class PostgresLog(ApplicationRecorder):
         """Return what the pool of connections says about itself."""
         return self._pool.get_stats()
 
-    def insert_events(self, stored_events: Sequence[StoredEvent], *, relied_on: Mapping[UUID, int] | None = None, **_: Any) -> list[int]:
+    def insert_events(self, stored_events: Sequence[StoredEvent], **_: Any) -> list[int]:
         """Append events, all or none, and return their positions.
 
-        `relied_on` names further streams and the versions at which the decision read them. Raises `IntegrityError` where one of
-        them, or a stream appended to, has moved on meanwhile; nothing is recorded then.
+        Raises `IntegrityError` where a stream has moved on meanwhile; nothing is recorded then.
         """
         events = [_indexed(event) for event in stored_events]
         if not events:
             return []
         with self.appending() as append:
-            streams = append.streams({stream_of(event) for event in events} | set(relied_on or ()))
-            check(streams, relied_on or {})
-            append.write(events, streams)
+            append.write(events, append.streams({stream_of(event) for event in events}))
         return list(range(append.position - len(events) + 1, append.position + 1))
 
     @contextmanager

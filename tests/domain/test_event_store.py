@@ -153,14 +153,6 @@ def test_a_stream_appended_to_twice_in_one_append_counts_on(log: PostgresLog) ->
         log.insert_events([registered(CLASS), registered(CLASS)])
 
 
-def test_what_the_decision_relied_on_is_checked(log: PostgresLog, connection: Connection[Any]) -> None:
-    log.insert_events([registered(USER), removed(USER), registered(GROUP)])
-    with pytest.raises(IntegrityError, match="relied on 1"):
-        log.insert_events([registered(uuid4())], relied_on={GROUP: 1, USER: 1})
-    assert positions(connection) == [1, 2, 3]
-    assert log.insert_events([registered(uuid4())], relied_on={GROUP: 1, USER: 2}) == [4]
-
-
 def test_nothing_to_append_is_no_append(log: PostgresLog, connection: Connection[Any]) -> None:
     assert log.insert_events([]) == []
     assert (log.max_notification_id(), positions(connection)) == (None, [])
