@@ -131,7 +131,9 @@ def test_the_past_is_read_where_it_is_whole(api: Api, standby: Connection[Any]) 
 
 def test_a_read_that_a_switch_cancels_runs_again(names: tuple[str, str], standby: Connection[Any]) -> None:
     database, there = names
-    slow = "SELECT count(*) FROM roster.users, pg_sleep(1)"
+    # It sleeps on the table that the rebuild replaces, for as long as it may take to be cancelled, and not on its successor.
+    (old,) = standby.execute("SELECT 'roster.users'::regclass::oid").fetchone() or (0,)
+    slow = f"SELECT count(*) FROM roster.users, pg_sleep(CASE WHEN 'roster.users'::regclass::oid = {old} THEN 60 ELSE 0 END)"
 
     async def read_while_a_rebuild_switches() -> list[tuple[Any, ...]]:
         async with AsyncConnectionPool[AsyncConnection[Any]](there, open=False) as pool:
