@@ -22,8 +22,9 @@ from api.requests import Requests
 from api.settings import Settings
 from tests.api.client import Api, done, problem, unknown_id
 from tests.api.conftest import serving
-from tests.api.processes import free_port, started
+from tests.api.processes import started
 from tests.domain.threads import eventually
+from tests.serving import free_port
 
 Lines = Callable[[], list[dict[str, Any]]]
 

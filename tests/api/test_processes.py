@@ -15,8 +15,9 @@ from psycopg import Connection
 
 from domain.event_store import APPEND_LOCK
 from tests.api.client import Api, done
-from tests.api.processes import SECONDS, free_port, started, succeeds
+from tests.api.processes import SECONDS, started, succeeds
 from tests.domain.threads import eventually, waiting_backend
+from tests.serving import free_port
 
 
 @contextmanager

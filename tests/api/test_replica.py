@@ -102,7 +102,7 @@ def test_a_read_is_the_replicas_and_waits_for_min_position(api: Api, standby: Co
     problem(api.get(f"/v1/groups/{created.json()['id']}"), 404, "group-unknown")
     found: list[httpx.Response] = []
     waiting = [
-        threading.Thread(target=lambda path=path: found.append(httpx.get(f"{api.base_url}{path}?min_position={position(created)}")))
+        threading.Thread(target=lambda path=path: found.append(api.get(path, params={"min_position": position(created)})))
         for path in ("/v1/groups", f"/v1/groups/{created.json()['id']}")
     ]
     for thread in waiting:
@@ -159,7 +159,7 @@ def test_no_read_fails_because_of_a_rebuild(api: Api, standby: Connection[Any]) 
     statuses: set[int] = set()
 
     def read() -> None:
-        with httpx.Client(base_url=api.base_url) as client:
+        with httpx.Client(base_url=api.base_url, timeout=30) as client:
             while not ending.is_set():
                 statuses.update(client.get(path).status_code for path in ("/v1/users", f"/v1/classes/{class_id}/members", "/v1/groups"))
 
