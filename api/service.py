@@ -4,18 +4,18 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import psycopg
 from anyio.to_thread import run_sync
 from psycopg import AsyncConnection, Connection
 from psycopg_pool import AsyncConnectionPool
-from sqlalchemy.exc import OperationalError
 
 from api.database import Databases
 from api.feed import Feed
+from api.gathering import Gathering, Row
 from api.histories import Histories
 from api.metrics import Metrics, PoolStats
 from api.problems import RebuildNotPermitted
@@ -30,11 +30,25 @@ from projections.head import Head
 from projections.rebuild import Rebuild
 from projections.replica import ReplicaVisibility
 from projections.runner import Runner
+from projections.silence import heard, heard_by_thread
+from projections.status import ProjectionStatus, projection_status
 from projections.visibility import Visibility
 
 Answer = TypeVar("Answer")
 
+SETUP_SECONDS = 5.0
+"""How long a new connection may take to be set up, and how long a pool tries to replace a lost one before it waits to be asked again."""
+ANSWER_SECONDS = 10.0
+"""How long the database may take to answer an operator's question."""
+
 logger = logging.getLogger(__name__)
+
+
+class Standing(NamedTuple):
+    """The migration that the database is at and, unless this release lacks one there, the projection's status."""
+
+    revision: str | None
+    projection: ProjectionStatus | None
 
 
 class Service:
@@ -56,6 +70,7 @@ class Service:
         self.histories = Histories(self.reads)
         self._head = Head(databases.main)
         self.feed = Feed(self.reads, self._head)
+        self._standing = Gathering(self._ask_standing)
         self._runner = Runner(databases.project, process_name("serve")) if project else None
 
     @asynccontextmanager
@@ -86,12 +101,12 @@ class Service:
         """Put a synchronous question over a connection of its own. Raises `StoreUnavailable`."""
         return await run_sync(_ask, self._databases.main, question)
 
-    async def revision(self) -> str | None:
-        """Return the migration that the database is at. Raises `StoreUnavailable`."""
-        try:
-            return await run_sync(migrations.current, self._databases.main)
-        except OperationalError as lost:
-            raise StoreUnavailable from lost
+    async def standing(self) -> Standing:
+        """Return where the database stands. Whoever asks meanwhile shares a connection for it. Raises `StoreUnavailable`."""
+        return Standing(*await self._standing.answer())
+
+    async def _ask_standing(self, askers: Sequence[Row]) -> Sequence[Row]:
+        return [await self.ask(_standing)] * len(askers)
 
     async def start_rebuild(self) -> Rebuild:
         """Start a rebuild in the background. Raises `ShadowInUse`, `StoreUnavailable`."""
@@ -128,17 +143,26 @@ def process_name(does: str) -> str:
 
 
 def _ask(conninfo: str, question: Callable[[Connection[Any]], Answer]) -> Answer:
-    with connected(conninfo) as connection:
+    with connected(conninfo) as connection, heard_by_thread(connection, ANSWER_SECONDS):
         return question(connection)
 
 
+def _standing(connection: Connection[Any]) -> Standing:
+    revision = migrations.revision(connection)
+    return Standing(revision, None if migrations.lacks(revision) else projection_status(connection))
+
+
 def _pool(conninfo: str, name: str) -> AsyncConnectionPool[AsyncConnection[Any]]:
-    return AsyncConnectionPool(conninfo, min_size=1, max_size=16, timeout=5, open=False, configure=_configure, name=name)
+    # By default a pool that lost its connections tries less and less often, and after minutes without the database for minutes not at all.
+    return AsyncConnectionPool(
+        conninfo, min_size=1, max_size=16, timeout=5, reconnect_timeout=SETUP_SECONDS, open=False, configure=_configure, name=name
+    )
 
 
 async def _configure(connection: AsyncConnection[Any]) -> None:
     await connection.set_autocommit(True)
-    await connection.execute("SET timezone = 'UTC'; SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '10s'")
+    with heard(connection, SETUP_SECONDS):
+        await connection.execute("SET timezone = 'UTC'; SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '10s'")
 
 
 def _run_rebuild(started: Rebuild) -> None:
