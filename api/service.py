@@ -13,7 +13,7 @@ from anyio.to_thread import run_sync
 from psycopg import AsyncConnection, Connection
 from psycopg_pool import AsyncConnectionPool
 
-from api.database import Databases
+from api.database import Databases, patient
 from api.feed import Feed
 from api.gathering import Gathering, Row
 from api.histories import Histories
@@ -131,7 +131,7 @@ class Service:
 def connected(conninfo: str) -> Iterator[Connection[Any]]:
     """Open a connection that commits by itself. Raises `StoreUnavailable`."""
     try:
-        with psycopg.connect(conninfo, autocommit=True, connect_timeout=5) as connection:
+        with psycopg.connect(patient(conninfo), autocommit=True) as connection:
             yield connection
     except psycopg.OperationalError as lost:
         raise StoreUnavailable from lost

@@ -1,12 +1,12 @@
 """A database that keeps its connections and says nothing: reads give up within a bound, and all is well once it speaks again."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from psycopg.conninfo import make_conninfo
 
-from api.database import patient
 from tests.api.client import Api, problem
 from tests.api.conftest import serving
 from tests.domain.threads import eventually
@@ -29,7 +29,7 @@ def api(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     for module in ("api.reads", "projections.visibility", "projections.head"):
         monkeypatch.setattr(f"{module}.SILENT_SECONDS", SILENT_SECONDS)
     monkeypatch.setattr("api.service.ANSWER_SECONDS", SILENT_SECONDS)
-    with serving(patient(proxy.conninfo)) as client:
+    with serving(make_conninfo(proxy.conninfo, connect_timeout=2)) as client:
         yield client
 
 
@@ -48,29 +48,40 @@ def reads_of(class_id: str, group: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("ending", [Proxy.thaw, lambda proxy: (proxy.cut(), proxy.thaw())], ids=["it speaks again", "it hangs up"])
-def test_reads_of_a_silent_database_are_refused_and_succeed_once_it_speaks(
-    api: Api, proxy: Proxy, ending: Callable[[Proxy], object]
-) -> None:
+def test_reads_of_a_silent_database_are_refused_and_succeed_once_it_speaks_or_hangs_up(api: Api, proxy: Proxy) -> None:
     group = api.new_group()
     paths = reads_of(api.new_class(group), group)
     eventually(lambda: api.get("/readyz").status_code == 200)
     proxy.freeze()
+    are_refused(api, (paths * CALLERS)[:CALLERS])
+    assert api.get("/healthz").status_code == 200
+    assert "rosterlog_database_up 0.0" in api.get("/metrics").text
+    problem(api.get("/readyz"), 503, "store-unavailable")
+    proxy.thaw()
+    are_answered(api, paths)
+    proxy.freeze()
+    are_refused(api, paths)
+    proxy.cut()
+    proxy.thaw()
+    are_answered(api, paths)
 
+
+def are_refused(api: Api, paths: list[str]) -> None:
     def refused(path: str) -> None:
         # The client's own patience, 30 s, is what an answer without a bound would meet.
         answer = httpx.get(f"{api.base_url}{path}", timeout=30)
         problem(answer, 503, "read-tables-behind" if "min_position" in path else "store-unavailable")
         assert int(answer.headers["Retry-After"]) > 0
 
-    with ThreadPoolExecutor(CALLERS) as callers:
-        list(callers.map(refused, (paths * CALLERS)[:CALLERS]))
-    assert api.get("/healthz").status_code == 200
-    assert "rosterlog_database_up 0.0" in api.get("/metrics").text
-    problem(api.get("/readyz"), 503, "store-unavailable")
-    ending(proxy)
+    with ThreadPoolExecutor(len(paths)) as callers:
+        list(callers.map(refused, paths))
+
+
+def are_answered(api: Api, paths: list[str]) -> None:
     eventually(lambda: api.get("/readyz").status_code == 200)
     for path in paths:
         if "min_position" not in path:
             eventually(lambda path=path: api.get(path).status_code == 200)  # type: ignore[misc]
-    api.read("/v1/groups", min_position=api.log_head)
+    # The watch of the checkpoint is back, too.
+    api.new_user()
+    assert api.read("/v1/groups", min_position=api.log_head)
