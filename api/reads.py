@@ -33,7 +33,7 @@ from domain.errors import (
 )
 from projections import many, queries
 from projections.queries import CLASS_BY_ID, GROUP_BY_ID, MEMBER_BY_ID, USER_BY_ID, Listing, Parameters, Thing
-from projections.replica import ReplicaVisibility
+from projections.replica import POSITION, ReplicaVisibility
 from projections.silence import DatabaseSilent, heard
 from projections.visibility import Visibility
 
@@ -123,10 +123,12 @@ class Reads:
         cursor = cursors.write(scope, tuple(map(_written, rows[page.limit - 1][3:]))) if more else None
         return answer_page(request, items[: page.limit], cursor, position, version)
 
-    async def check_replica(self) -> None:
-        """See that the replica answers, if there is one. Raises `StoreUnavailable`."""
-        if self._replica is not None:
-            await self._replica.rows("SELECT 1", {})
+    async def replica_position(self) -> int | None:
+        """Return the position that the replica's tables reflect, None where there is no replica. Raises `StoreUnavailable`."""
+        if self._replica is None:
+            return None
+        ((position,),) = await self._replica.rows(POSITION, {})
+        return int(position)
 
     async def wait_for(self, position: int | None) -> None:
         """Wait until the read tables reflect a position. Raises `ReadTablesBehind`."""

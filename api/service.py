@@ -1,5 +1,6 @@
 """The running service: what it is made of, opened and closed in order."""
 
+import asyncio
 import logging
 import os
 import socket
@@ -17,7 +18,7 @@ from api.database import Databases, patient
 from api.feed import Feed
 from api.gathering import Gathering, Row
 from api.histories import Histories
-from api.metrics import Metrics, PoolStats
+from api.metrics import NOTE_SECONDS, Metrics, is_one_of_several
 from api.problems import RebuildNotPermitted
 from api.reads import Reads
 from api.replica import ReplicaReads
@@ -86,6 +87,9 @@ class Service:
             self.visibility.start()
             closing.push_async_callback(self._head.stop)
             self._head.start()
+            if is_one_of_several():
+                noting = asyncio.create_task(self._keep_noting())
+                closing.callback(noting.cancel)
             if self._runner is not None:
                 projecting = threading.Thread(target=self._runner.run, name="projector", daemon=True)
                 projecting.start()
@@ -93,9 +97,14 @@ class Service:
                 closing.callback(self._runner.stop)
             yield
 
-    def pools(self) -> PoolStats:
-        """Return what the pools of connections say about themselves, by name."""
-        return {"log": self._log.pool_stats()} | {name: pool.get_stats() for name, pool in self._pools.items()}
+    def note(self) -> None:
+        """Note for the metrics what the pools of connections say about themselves."""
+        self.metrics.note({"log": self._log.pool_stats()} | {name: pool.get_stats() for name, pool in self._pools.items()})
+
+    async def _keep_noting(self) -> None:
+        while True:
+            self.note()
+            await asyncio.sleep(NOTE_SECONDS)
 
     async def ask(self, question: Callable[[Connection[Any]], Answer]) -> Answer:
         """Put a synchronous question over a connection of its own. Raises `StoreUnavailable`."""

@@ -30,7 +30,7 @@ async def readyz(request: Request, service: Serving) -> Response:
     if status.state in _UNREADY:
         detail = f"The projection is {status.state} at position {status.checkpoint} of {status.head}: {status.failure or 'no progress'}"
         return problems.respond(request, f"projection-{status.state}", HTTPStatus.SERVICE_UNAVAILABLE, detail)
-    await service.reads.check_replica()
+    await service.reads.replica_position()
     return JSONResponse({"status": "ready", "state": status.state, "lag": status.lag})
 
 

@@ -39,6 +39,11 @@ def answers(client: Api, path: str) -> bool:
         return False
 
 
+def metric(client: Api, sample: str) -> float:
+    (line,) = [line for line in client.get("/metrics").text.splitlines() if line.startswith(f"{sample} ")] or ["none 0"]
+    return float(line.split()[1])
+
+
 def leader(client: Api) -> int:
     return int(eventually(lambda: client.read("/v1/projections")["leader"]).rpartition(":")[2])
 
@@ -51,12 +56,17 @@ def test_several_workers_serve_one_leads_and_another_takes_over(database: str) -
         assert len(client.items(f"/v1/classes/{class_id}/members")) == 10
         text = client.get("/metrics").text
         assert re.search(r"^rosterlog_append_events_sum 22\.0$", text, re.MULTILINE), "the counts are those of all workers"
+        eventually(lambda: metric(client, 'rosterlog_pool_connections{pool="reads"}') >= 2)
+        assert metric(client, "process_resident_memory_bytes") > 2 * 10_000_000
+        asked = [metric(client, 'rosterlog_pool_requests_total{pool="reads"}') for _ in range(10)]
+        assert asked == sorted(asked), "counts never go back, whichever worker answers"
         first = leader(client)
         assert first != process.pid
         os.kill(first, signal.SIGKILL)
         eventually(lambda: led_by_another(client, first))
         eventually(lambda: answers(client, "/readyz"))
         client.enrol(class_id)
+        assert metric(client, 'rosterlog_pool_requests_total{pool="reads"}') >= asked[-1], "what a worker counted outlives it"
         process.terminate()
         assert process.wait(SECONDS) == 0
 

@@ -121,6 +121,22 @@ def test_a_replica_that_stays_behind_is_told_from_one_that_is_current(api: Api, 
     assert "Retry-After" in response.headers
 
 
+def test_how_far_a_replica_is_behind_shows(api: Api, standby: Connection[Any]) -> None:
+    def measured(name: str) -> float:
+        (line,) = [line for line in api.get("/metrics").text.splitlines() if line.startswith(f"rosterlog_replica_{name} ")]
+        return float(line.split()[1])
+
+    api.new_group()
+    eventually(lambda: measured("position") == 1)
+    assert (measured("up"), measured("lag_seconds")) == (1, 0)
+    pause(standby)
+    api.new_group()
+    assert (measured("up"), measured("position")) == (1, 1)
+    assert 0 < measured("lag_seconds") < measured("lag_seconds")
+    standby.execute("SELECT pg_wal_replay_resume()")
+    eventually(lambda: (measured("position"), measured("lag_seconds")) == (2, 0))
+
+
 def test_the_past_is_read_where_it_is_whole(api: Api, standby: Connection[Any]) -> None:
     pause(standby)
     class_id = api.new_class()
