@@ -1,8 +1,11 @@
 """What Prometheus reads is there and right, and dashboard and alerts ask for nothing else."""
 
 import json
+import os
 import re
+import subprocess
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from psycopg import Connection
 
 from api.embedded import EmbeddedPostgres
+from api.metrics import MULTIPROCESS, forget_the_dead
 from api.settings import Settings
 from projections.runner import PROJECT_LOCK
 from tests.api.client import Api, done, problem, unknown_id
@@ -106,8 +110,12 @@ def test_without_a_database_the_metrics_say_so(server: EmbeddedPostgres) -> None
         execute(server.conninfo("postgres"), f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
 
+def serving_with_replica(database: str, replica: str) -> AbstractContextManager[Api]:
+    return serving(database, Settings(database_url=database, read_database_url=replica))
+
+
 def test_a_replica_that_is_gone_shows_and_the_rest_goes_on(server: EmbeddedPostgres, database: str) -> None:
-    with fresh_database(server, TEMPLATE) as other, serving(database, Settings(database_url=database, read_database_url=other)) as api:
+    with fresh_database(server, TEMPLATE) as other, serving_with_replica(database, other) as api:
         assert value(api, "rosterlog_replica_up") == 1
         name = other.partition("dbname=")[2].partition(" ")[0]
         execute(server.conninfo("postgres"), f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
@@ -117,6 +125,19 @@ def test_a_replica_that_is_gone_shows_and_the_rest_goes_on(server: EmbeddedPostg
         assert "rosterlog_replica_lag_seconds" not in {name for name, _ in samples(api)}
         execute(server.conninfo("postgres"), f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
         eventually(lambda: value(api, "rosterlog_replica_up") == 1)
+
+
+def test_a_worker_that_is_gone_has_no_connections_and_no_memory_any_more_and_its_counts_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    files = [f"{kind}_{pid}.db" for kind in ("gauge_livesum", "counter") for pid in (gone.pid, os.getpid())]
+    for file in files:
+        (tmp_path / file).touch()
+    monkeypatch.setenv(MULTIPROCESS, str(tmp_path))
+    forget_the_dead()
+    assert {file.name for file in tmp_path.iterdir()} == set(files) - {f"gauge_livesum_{gone.pid}.db"}
 
 
 def expressions() -> Iterator[tuple[str, str]]:
@@ -134,10 +155,7 @@ def expressions() -> Iterator[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def known(server: EmbeddedPostgres) -> dict[str, set[str]]:
     """Return the labels of each metric that a service has that reads from a replica (here the database itself)."""
-    with (
-        fresh_database(server, TEMPLATE) as database,
-        serving(database, Settings(database_url=database, read_database_url=database)) as api,
-    ):
+    with fresh_database(server, TEMPLATE) as database, serving_with_replica(database, database) as api:
         api.enrol(api.new_class())
         api.items("/v1/users")
         eventually(lambda: value(api, "rosterlog_projection_state", state="following") == 1)
