@@ -28,6 +28,9 @@ __all__ = ["APPEND_LOCK", "RECORDED_CHANNEL", "NothingRecorded", "PostgresLog"]
 
 _SESSION = "SET lock_timeout = '5s'; SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '10s'; SET timezone = 'UTC'"
 
+# Whatever the default of the database or the account: what is acknowledged is on disk. Settings that promise more than that stay.
+_DURABLE = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+
 _SELECT_STREAM = """
     SELECT originator_id, originator_version, topic, state, recorded_at FROM log.events
     WHERE originator_id = %(stream)s
@@ -203,3 +206,4 @@ def _configure(connection: Connection[Any]) -> None:
     connection.autocommit = True
     connection.isolation_level = IsolationLevel.READ_COMMITTED
     connection.execute(_SESSION)
+    connection.execute(_DURABLE)

@@ -5,12 +5,14 @@ import os
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 import httpx
+import pytest
 from psycopg import Connection
 
 from domain.event_store import APPEND_LOCK
@@ -18,6 +20,8 @@ from tests.api.client import Api, done
 from tests.api.processes import SECONDS, started, succeeds
 from tests.domain.threads import eventually, waiting_backend
 from tests.serving import free_port
+
+DRAINING_SECONDS = 2
 
 
 @contextmanager
@@ -85,14 +89,17 @@ def led_by_another(client: Api, first: int) -> bool:
         return False
 
 
-def test_a_command_under_way_is_answered_before_the_service_ends(database: str, connection: Connection[Any]) -> None:
-    with serve(database) as (process, client), ThreadPoolExecutor() as threads:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_command_under_way_is_answered_before_the_service_ends(database: str, connection: Connection[Any], workers: str) -> None:
+    with serve(database, WORKERS=workers) as (process, client), ThreadPoolExecutor() as threads:
         with connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(%s)", [APPEND_LOCK])
             answer = threads.submit(client.post, "/v1/users", json={})
             waiting_backend(connection)
             process.terminate()
             eventually(lambda: not answers(client, "/healthz"))
+            # It takes no one new, and has time for this one: for much less than it must, and much more than none.
+            time.sleep(DRAINING_SECONDS)
         done(answer.result(), 201)
         assert process.wait(SECONDS) == 0
     assert json.loads(succeeds("status", "--json", DATABASE_URL=database))["head_position"] == 1
