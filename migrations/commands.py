@@ -56,6 +56,11 @@ def lacks(revision: str | None) -> bool:
     return revision is None or revision in _revisions()[1:]
 
 
+def is_unknown(revision: str | None) -> bool:
+    """Tell whether a database at this revision was migrated by a newer release."""
+    return revision is not None and revision not in _revisions()
+
+
 @cache
 def _revisions() -> tuple[str, ...]:
     """Return all revisions of this release, the newest first."""

@@ -1,11 +1,8 @@
 """Reads from a streaming replica keep their promises: `min_position` waits, the past is whole, a switch of tables fails no read."""
 
 import asyncio
-import pwd
 import threading
 from collections.abc import Iterator
-from pathlib import Path
-from shutil import chown
 from typing import Any
 
 import httpx
@@ -22,6 +19,7 @@ from projections.replica import ReplicaVisibility
 from tests.api.client import Api, done, position, problem
 from tests.api.conftest import serving
 from tests.conftest import TEMPLATE, binaries, folder, fresh_database
+from tests.copies import base_backup, configure
 from tests.domain.threads import eventually
 
 REBUILD = "/v1/projections/rebuild"
@@ -31,29 +29,13 @@ REBUILD = "/v1/projections/rebuild"
 def replica(server: EmbeddedPostgres) -> Iterator[EmbeddedPostgres]:
     """A hot standby of the tests' server, which cancels whatever is in the way of replaying, at once."""
     with folder() as home:
-        copy = home / "postgres"
-        copy.mkdir(mode=0o700)
-        own(copy, server)
-        from_server = psycopg.conninfo.conninfo_to_dict(server.conninfo("postgres"))
-        server.run(
-            "pg_basebackup", f"--host={from_server['host']}", "--username=postgres", f"--pgdata={copy}", "--write-recovery-conf",
-            "--checkpoint=fast", "--wal-method=stream",
-        )  # fmt: skip
-        (copy / ".s.PGSQL.5432.lock").unlink()
-        with (copy / "postgresql.auto.conf").open("a") as configuration:
-            configuration.write("max_standby_streaming_delay = 0\n")
+        configure(base_backup(server, home, "--write-recovery-conf"), max_standby_streaming_delay="0")
         standby = EmbeddedPostgres(home, binaries())
         standby.start()
         try:
             yield standby
         finally:
             standby.stop()
-
-
-def own(path: Path, server: EmbeddedPostgres) -> None:
-    """Give a path to the account that runs the servers, where it is not ours."""
-    account = pwd.getpwuid(Path(f"/proc/{server.server_pid}").stat().st_uid)
-    chown(path, account.pw_uid, account.pw_gid)
 
 
 @pytest.fixture
