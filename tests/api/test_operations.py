@@ -82,7 +82,10 @@ def test_without_a_leader_the_service_is_unready_until_one_is_back(api: Api, con
 
 
 def test_probes_that_come_at_once_share_two_connections(api: Api, database: str, connection: Connection[Any]) -> None:
-    waiting = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND datname = current_database() AND query LIKE %s"
+    waiting = """
+        SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
+        WHERE NOT granted AND datname = current_database() AND query LIKE %s
+    """
 
     def asking() -> int:
         (count,) = connection.execute(waiting, ["%seconds_without_progress%"]).fetchone() or (0,)
