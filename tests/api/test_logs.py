@@ -137,7 +137,7 @@ def test_no_secret_gets_into_the_log(database: str) -> None:
     url = make_conninfo(database, password="open sesame")
     port = str(free_port())
     with started("serve", stderr=subprocess.PIPE, DATABASE_URL=url, PORT=port) as process:
-        with Api(base_url=f"http://127.0.0.1:{port}") as api:
+        with Api(base_url=f"http://127.0.0.1:{port}", timeout=30) as api:
             eventually(lambda: is_up(api))
             problem(
                 api.get(f"/v1/users/{unknown_id()}", headers={"Authorization": "Bearer sesame", "Cookie": "sesame"}), 404, "user-unknown"
