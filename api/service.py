@@ -162,7 +162,7 @@ def _standing(connection: Connection[Any]) -> Standing:
 
 
 def _pool(conninfo: str, name: str) -> AsyncConnectionPool[AsyncConnection[Any]]:
-    # By default a pool that lost its connections tries less and less often, and after minutes without the database for minutes not at all.
+    # By default a pool that lost its connections tries less and less often, and after a long outage not for minutes.
     return AsyncConnectionPool(
         conninfo, min_size=1, max_size=16, timeout=5, reconnect_timeout=SETUP_SECONDS, open=False, configure=_configure, name=name
     )

@@ -65,8 +65,9 @@ class PostgresLog(ApplicationRecorder):
         `on_append` is told of each append, after its commit, how many events it recorded.
         """
         self._on_append = on_append
+        # By default a pool that lost its connections tries less and less often, and after a long outage not for minutes.
         self._pool: ConnectionPool[Connection[Any]] = ConnectionPool(
-            conninfo, min_size=1, max_size=pool_size, timeout=5, open=True, configure=_configure, name="log"
+            conninfo, min_size=1, max_size=pool_size, timeout=5, reconnect_timeout=5, open=True, configure=_configure, name="log"
         )
 
     def close(self) -> None:
