@@ -14,7 +14,7 @@ from api.local import LocalOnly
 from api.logs import access_logger
 from api.metrics import Metrics
 from api.requests import Requests
-from api.routes import bulk, classes, events, groups, members, metrics, projections, service, users
+from api.routes import bulk, classes, docs, events, groups, members, metrics, projections, service, users
 from api.service import Service
 from api.settings import Settings
 from api.tokens import Tokens
@@ -41,10 +41,13 @@ def create_app(conninfo: Callable[[], str], settings: Settings | None = None) ->
         async with running.running():
             yield
 
-    app = FastAPI(title="Rosterlog", version=version("rosterlog"), description=_DESCRIPTION, lifespan=lifespan, redoc_url=None)
+    app = FastAPI(
+        title="Rosterlog", version=version("rosterlog"), description=_DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None
+    )
     # A request is compared with one after the other: what is asked most comes first.
     for routes in (members, classes, users, groups, bulk, events, projections, service, metrics):
         app.include_router(routes.router)
+    docs.install(app)
     problems.install(app)
     documented.complete(app)
     app.add_middleware(JsonBodies)

@@ -14,6 +14,7 @@ from api.tokens import GROUPS_CLAIM, Confined, Principal, Tokens, Unauthenticate
 READ, WRITE, AUDIT, ADMIN = SCOPES = ("roster.read", "roster.write", "roster.audit", "roster.admin")
 
 _PUBLIC = {"/", "/healthz", "/readyz", "/docs", "/openapi.json"}
+_PUBLIC_BELOW = ("/docs/", "/problems/")
 _ADMIN = ("/metrics", "/v1/projections")
 _AUDIT = ("/history", "/diff", "/v1/events")
 _READING = {"GET", "HEAD", "OPTIONS"}
@@ -21,7 +22,7 @@ _READING = {"GET", "HEAD", "OPTIONS"}
 
 def needed(method: str, path: str) -> str | None:
     """Return the scope that a request needs, None where it needs no token; `path` may be a template."""
-    if path in _PUBLIC or path.startswith("/problems/"):
+    if path in _PUBLIC or path.startswith(_PUBLIC_BELOW):
         return None
     if path.startswith(_ADMIN):
         return ADMIN

@@ -89,6 +89,11 @@ def migrate(conninfo: str) -> None:
     before, newest = migrations.current(conninfo), migrations.newest()
     if before == newest:
         return
+    if migrations.is_unknown(before):
+        raise DatabaseUnusable(
+            f"a newer release has brought the database to {before}; this one knows migrations up to {newest}: start the newer one, or "
+            f"go back with its rosterlog migrate --down --to {newest}"
+        )
     logger.info("migrating the database from %s to %s", before or "nothing", newest)
     try:
         migrations.upgrade(conninfo)

@@ -1,21 +1,26 @@
 """What Prometheus reads: counted in this process, or asked of the database when it reads.
 
-With several workers (`PROMETHEUS_MULTIPROC_DIR` is set then) the counts are those of all of them; the connections are those of the one that
-answers.
+With several workers (`PROMETHEUS_MULTIPROC_DIR` is set then) the library keeps what each has counted in a file, and whichever answers adds
+them up. What is not counted but looked at (connections, memory), each worker notes every few seconds.
 """
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from projections.measures import Measures
 
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 """The environment variable by which the library keeps its numbers in files that all workers share."""
+
+NOTE_SECONDS = 5.0
+"""How often each of several workers notes its connections and its memory."""
 
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 _EVENTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096, 16384)
@@ -25,8 +30,27 @@ _STATES = {
     "rebuild": ("idle", "running", "done", "failed", "cancelled"),
 }
 
+_POOL_GAUGES = {
+    "pool_size": ("rosterlog_pool_connections", "Open connections to the database."),
+    "pool_available": ("rosterlog_pool_idle_connections", "Open connections that nobody uses."),
+    "requests_waiting": ("rosterlog_pool_waiting", "Who waits for a connection."),
+}
+_POOL_COUNTERS = {
+    "requests_num": ("rosterlog_pool_requests", "Times that somebody asked for a connection."),
+    "requests_errors": ("rosterlog_pool_errors", "Times that somebody got none in time."),
+}
+_OF_PROCESS = {"process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds"}
+"""Of what the library says about one process, what can be added up over several."""
+
 PoolStats = Mapping[str, Mapping[str, int]]
 """By the name of each pool, what psycopg says about it."""
+
+
+class Replica(NamedTuple):
+    """How far a replica's tables are, and how long the oldest event beyond that waits in seconds; None where a server did not answer."""
+
+    position: int | None
+    lag: float | None
 
 
 class Metrics:
@@ -53,6 +77,10 @@ class Metrics:
         self._appends = Histogram(
             "rosterlog_append_events", "Events recorded by one append to the log.", buckets=_EVENTS, registry=self._counted
         )
+        self._pool_gauges = {key: self._gauge(name, says, ["pool"]) for key, (name, says) in _POOL_GAUGES.items()}
+        self._pool_counters = {key: Counter(*named, ["pool"], registry=self._counted) for key, named in _POOL_COUNTERS.items()}
+        self._pool_counts: dict[tuple[str, str], int] = {}
+        self._process_gauges: dict[str, Gauge] = {}
         # Looking a child up by its labels costs more than counting on it.
         self._by_answer: dict[tuple[str, str, int], Counter] = {}
         self._by_operation: dict[str, Histogram] = {}
@@ -74,18 +102,58 @@ class Metrics:
         """Count an append."""
         self._appends.observe(events)
 
-    def exposition(self, measures: Measures | None, pools: PoolStats) -> bytes:
-        """Return everything in Prometheus' text format; `measures` is None where the database does not answer."""
-        return generate_latest(self._all_counted()) + generate_latest(_Asked([*_of_database(measures), *_of_pools(pools)]))
+    def note(self, pools: PoolStats) -> None:
+        """Note what the pools of this process say and, with several workers, what the process needs."""
+        for pool, stats in pools.items():
+            for key, gauge in self._pool_gauges.items():
+                gauge.labels(pool).set(stats.get(key, 0))
+            for key, counter in self._pool_counters.items():
+                count = stats.get(key, 0)
+                counter.labels(pool).inc(count - self._pool_counts.get((pool, key), 0))
+                self._pool_counts[pool, key] = count
+        if is_one_of_several():
+            for sample in (sample for family in ProcessCollector(registry=None).collect() for sample in family.samples):
+                if sample.name in _OF_PROCESS:
+                    self._of_process(sample.name).set(sample.value)
+
+    def exposition(self, measures: Measures | None, replica: Replica | None) -> bytes:
+        """Return everything in Prometheus' text format.
+
+        `measures` is None where the database does not answer, `replica` where there is none.
+        """
+        return generate_latest(self._all_counted()) + generate_latest(_Asked([*_of_database(measures), *_of_replica(replica)]))
+
+    def _of_process(self, name: str) -> Gauge:
+        if name not in self._process_gauges:
+            self._process_gauges[name] = self._gauge(name, "Of all workers.", [])
+        return self._process_gauges[name]
+
+    def _gauge(self, name: str, says: str, labels: list[str]) -> Gauge:
+        return Gauge(name, says, labels, registry=self._counted, multiprocess_mode="livesum")
 
     def _all_counted(self) -> CollectorRegistry:
         registry = CollectorRegistry()
-        if MULTIPROCESS in os.environ:
+        if is_one_of_several():
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
             return registry
         ProcessCollector(registry=registry)
         registry.register(self._counted)
         return registry
+
+
+def is_one_of_several() -> bool:
+    """Tell whether this process is one of several workers that count together."""
+    return MULTIPROCESS in os.environ
+
+
+def forget_the_dead() -> None:
+    """Leave workers that are gone out of what is added up, but for what they counted."""
+    for file in Path(os.environ[MULTIPROCESS]).glob("gauge_live*_*.db"):
+        pid = int(file.stem.rpartition("_")[2])
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
 class _Asked(CollectorRegistry):
@@ -118,28 +186,19 @@ def _of_database(measures: Measures | None) -> Iterator[Metric]:
     yield GaugeMetricFamily("rosterlog_rebuild_total_events", "Events that the newest rebuild is about.", rebuild.total)
 
 
+def _of_replica(replica: Replica | None) -> Iterator[Metric]:
+    if replica is None:
+        return
+    yield GaugeMetricFamily("rosterlog_replica_up", "1 where the replica answered this very moment.", replica.position is not None)
+    if replica.position is not None:
+        yield GaugeMetricFamily("rosterlog_replica_position", "Position that the replica's tables reflect.", replica.position)
+    if replica.lag is not None:
+        says = "How long the oldest event that they don't reflect waits; 0 where there is none."
+        yield GaugeMetricFamily("rosterlog_replica_lag_seconds", says, replica.lag)
+
+
 def _one_of(name: str, says: str, label: str, values: Iterable[str], current: str | None) -> Metric:
     metric = GaugeMetricFamily(name, says, labels=[label])
     for value in values:
         metric.add_metric([value], value == current)
     return metric
-
-
-def _of_pools(pools: PoolStats) -> Iterator[Metric]:
-    for name, says, key in (
-        ("rosterlog_pool_connections", "Open connections to the database.", "pool_size"),
-        ("rosterlog_pool_idle_connections", "Open connections that nobody uses.", "pool_available"),
-        ("rosterlog_pool_waiting", "Who waits for a connection.", "requests_waiting"),
-    ):
-        gauge = GaugeMetricFamily(name, says, labels=["pool"])
-        for pool, stats in pools.items():
-            gauge.add_metric([pool], stats.get(key, 0))
-        yield gauge
-    for name, says, key in (
-        ("rosterlog_pool_requests", "Times that somebody asked for a connection.", "requests_num"),
-        ("rosterlog_pool_errors", "Times that somebody got none in time.", "requests_errors"),
-    ):
-        counter = CounterMetricFamily(name, says, labels=["pool"])
-        for pool, stats in pools.items():
-            counter.add_metric([pool], stats.get(key, 0))
-        yield counter

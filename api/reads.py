@@ -33,11 +33,15 @@ from domain.errors import (
 )
 from projections import many, queries
 from projections.queries import CLASS_BY_ID, GROUP_BY_ID, MEMBER_BY_ID, USER_BY_ID, Listing, Parameters, Thing
-from projections.replica import ReplicaVisibility
+from projections.replica import POSITION, ReplicaVisibility
+from projections.silence import DatabaseSilent, heard
 from projections.visibility import Visibility
 
 WAIT_SECONDS = 5.0
 """How long a read waits for `min_position`, and a command for its own change to be visible."""
+
+SILENT_SECONDS = 35.0
+"""How long a read waits for the database's answer: longer than its `statement_timeout`, which a silent server can't tell us about."""
 
 STREAMING = 4
 """How many streams may read at the same moment: the other connections are for those who wait for one answer."""
@@ -119,10 +123,12 @@ class Reads:
         cursor = cursors.write(scope, tuple(map(_written, rows[page.limit - 1][3:]))) if more else None
         return answer_page(request, items[: page.limit], cursor, position, version)
 
-    async def check_replica(self) -> None:
-        """See that the replica answers, if there is one. Raises `StoreUnavailable`."""
-        if self._replica is not None:
-            await self._replica.rows("SELECT 1", {})
+    async def replica_position(self) -> int | None:
+        """Return the position that the replica's tables reflect, None where there is no replica. Raises `StoreUnavailable`."""
+        if self._replica is None:
+            return None
+        ((position,),) = await self._replica.rows(POSITION, {})
+        return int(position)
 
     async def wait_for(self, position: int | None) -> None:
         """Wait until the read tables reflect a position. Raises `ReadTablesBehind`."""
@@ -145,13 +151,16 @@ class Reads:
         """
         async with self.connection() as connection:
             try:
-                return await (await connection.execute(statement, parameters, prepare=prepare)).fetchall()
+                return await _fetched(connection, statement, parameters, prepare=prepare)
+            except DatabaseSilent:
+                raise
             except psycopg.OperationalError:
                 if not connection.broken:
                     raise
-        await self._pool.check()
+        # Those that wait in the pool are probably lost, too; asking each of them could take for ever.
+        await self._pool.drain()
         async with self.connection() as connection:
-            return await (await connection.execute(statement, parameters, prepare=prepare)).fetchall()
+            return await _fetched(connection, statement, parameters, prepare=prepare)
 
     def _gathered(self, thing: Thing) -> Gathering:
         statement = many.things(thing)
@@ -172,7 +181,8 @@ class Reads:
     async def position(self, moment: Moment) -> int:
         """Return the position of the log that a moment means. Raises `MomentAhead`."""
         async with self.connection() as connection:
-            return await moment.resolve(connection)
+            with heard(connection, SILENT_SECONDS):
+                return await moment.resolve(connection)
 
     async def raise_missing(self, thing: Thing, ids: Mapping[str, UUID], position: int, at: int | None) -> None:
         """Raise that a thing was unknown or gone at a position."""
@@ -193,6 +203,13 @@ class Reads:
     async def _was_created(self, kind: str, stream: UUID, position: int) -> bool:
         rows = await self.rows(queries.FIRST_TOPIC, {"stream": stream, "position": position})
         return rows == [(queries.CREATED_AS[kind],)]
+
+
+async def _fetched(
+    connection: AsyncConnection[Any], statement: str, parameters: Parameters | Sequence[Any], *, prepare: bool | None
+) -> list[tuple[Any, ...]]:
+    with heard(connection, SILENT_SECONDS):
+        return await (await connection.execute(statement, parameters, prepare=prepare)).fetchall()
 
 
 def _is_live(reading: Reading) -> bool:

@@ -14,6 +14,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_r
 from api.reads import WAIT_SECONDS, Reads
 from domain.errors import StoreUnavailable
 from projections.queries import Parameters
+from projections.silence import DatabaseSilent
 
 
 class ReplicaReads(Reads):
@@ -44,4 +45,4 @@ class ReplicaReads(Reads):
 
 def _passes(error: BaseException) -> bool:
     """Tell whether a read may succeed at once: it, or its connection, was cancelled; the server still answers."""
-    return isinstance(error, StoreUnavailable) and not isinstance(error.__cause__, PoolTimeout)
+    return isinstance(error, StoreUnavailable) and not isinstance(error.__cause__, PoolTimeout | DatabaseSilent)

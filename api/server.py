@@ -5,6 +5,7 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.supervisors import Multiprocess
 
 from api.protocol import GuardedProtocol
 
@@ -41,7 +42,24 @@ def spare_the_collector() -> None:
     gc.set_threshold(50_000, 20, 1_000)
 
 
+class _Workers(Multiprocess):
+    """Several workers on one socket, which takes no connections any more once they end.
+
+    As long as the process that started them keeps it open, callers would wait in line for nobody, and then be cut off.
+    """
+
+    def terminate_all(self) -> None:
+        """Close the socket, and let the workers end."""
+        for line in self.sockets:
+            line.close()
+        super().terminate_all()
+
+
 def run(app: FastAPI | str, host: str, port: int, workers: int = 1) -> None:
     """Serve `app`, or with several workers what the function of that name returns, until a signal ends it."""
     spare_the_collector()
-    uvicorn.run(app, factory=isinstance(app, str), host=host, port=port, workers=workers, **OPTIONS)
+    if workers == 1:
+        uvicorn.run(app, factory=isinstance(app, str), host=host, port=port, **OPTIONS)
+        return
+    config = uvicorn.Config(app, factory=isinstance(app, str), host=host, port=port, workers=workers, **OPTIONS)
+    _Workers(config, [config.bind_socket()]).run()

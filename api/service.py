@@ -1,24 +1,25 @@
 """The running service: what it is made of, opened and closed in order."""
 
+import asyncio
 import logging
 import os
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import psycopg
 from anyio.to_thread import run_sync
 from psycopg import AsyncConnection, Connection
 from psycopg_pool import AsyncConnectionPool
-from sqlalchemy.exc import OperationalError
 
-from api.database import Databases
+from api.database import Databases, patient
 from api.feed import Feed
+from api.gathering import Gathering, Row
 from api.handover import Handover
 from api.histories import Histories
-from api.metrics import Metrics, PoolStats
+from api.metrics import NOTE_SECONDS, Metrics, is_one_of_several
 from api.problems import RebuildNotPermitted
 from api.reads import Reads
 from api.replica import ReplicaReads
@@ -31,11 +32,25 @@ from projections.head import Head
 from projections.rebuild import Rebuild
 from projections.replica import ReplicaVisibility
 from projections.runner import Runner
+from projections.silence import heard, heard_by_thread
+from projections.status import ProjectionStatus, projection_status
 from projections.visibility import Visibility
 
 Answer = TypeVar("Answer")
 
+SETUP_SECONDS = 5.0
+"""How long a new connection may take to be set up, and how long a pool tries to replace a lost one before it waits to be asked again."""
+ANSWER_SECONDS = 10.0
+"""How long the database may take to answer an operator's question."""
+
 logger = logging.getLogger(__name__)
+
+
+class Standing(NamedTuple):
+    """The migration that the database is at and, unless this release lacks one there, the projection's status."""
+
+    revision: str | None
+    projection: ProjectionStatus | None
 
 
 class Service:
@@ -58,6 +73,7 @@ class Service:
         self.histories = Histories(self.reads)
         self._head = Head(databases.main)
         self.feed = Feed(self.reads, self._head)
+        self._standing = Gathering(self._ask_standing)
         self._runner = Runner(databases.project, process_name("serve")) if project else None
 
     @asynccontextmanager
@@ -73,6 +89,9 @@ class Service:
             self.visibility.start()
             closing.push_async_callback(self._head.stop)
             self._head.start()
+            if is_one_of_several():
+                noting = asyncio.create_task(self._keep_noting())
+                closing.callback(noting.cancel)
             if self._runner is not None:
                 projecting = threading.Thread(target=self._runner.run, name="projector", daemon=True)
                 projecting.start()
@@ -80,20 +99,25 @@ class Service:
                 closing.callback(self._runner.stop)
             yield
 
-    def pools(self) -> PoolStats:
-        """Return what the pools of connections say about themselves, by name."""
-        return {"log": self._log.pool_stats()} | {name: pool.get_stats() for name, pool in self._pools.items()}
+    def note(self) -> None:
+        """Note for the metrics what the pools of connections say about themselves."""
+        self.metrics.note({"log": self._log.pool_stats()} | {name: pool.get_stats() for name, pool in self._pools.items()})
+
+    async def _keep_noting(self) -> None:
+        while True:
+            self.note()
+            await asyncio.sleep(NOTE_SECONDS)
 
     async def ask(self, question: Callable[[Connection[Any]], Answer]) -> Answer:
         """Put a synchronous question over a connection of its own. Raises `StoreUnavailable`."""
         return await run_sync(_ask, self._databases.main, question)
 
-    async def revision(self) -> str | None:
-        """Return the migration that the database is at. Raises `StoreUnavailable`."""
-        try:
-            return await run_sync(migrations.current, self._databases.main)
-        except OperationalError as lost:
-            raise StoreUnavailable from lost
+    async def standing(self) -> Standing:
+        """Return where the database stands. Whoever asks meanwhile shares a connection for it. Raises `StoreUnavailable`."""
+        return Standing(*await self._standing.answer())
+
+    async def _ask_standing(self, askers: Sequence[Row]) -> Sequence[Row]:
+        return [await self.ask(_standing)] * len(askers)
 
     async def start_rebuild(self) -> Rebuild:
         """Start a rebuild in the background. Raises `ShadowInUse`, `StoreUnavailable`."""
@@ -118,7 +142,7 @@ class Service:
 def connected(conninfo: str) -> Iterator[Connection[Any]]:
     """Open a connection that commits by itself. Raises `StoreUnavailable`."""
     try:
-        with psycopg.connect(conninfo, autocommit=True, connect_timeout=5) as connection:
+        with psycopg.connect(patient(conninfo), autocommit=True) as connection:
             yield connection
     except psycopg.OperationalError as lost:
         raise StoreUnavailable from lost
@@ -130,17 +154,26 @@ def process_name(does: str) -> str:
 
 
 def _ask(conninfo: str, question: Callable[[Connection[Any]], Answer]) -> Answer:
-    with connected(conninfo) as connection:
+    with connected(conninfo) as connection, heard_by_thread(connection, ANSWER_SECONDS):
         return question(connection)
 
 
+def _standing(connection: Connection[Any]) -> Standing:
+    revision = migrations.revision(connection)
+    return Standing(revision, None if migrations.lacks(revision) else projection_status(connection))
+
+
 def _pool(conninfo: str, name: str) -> AsyncConnectionPool[AsyncConnection[Any]]:
-    return AsyncConnectionPool(conninfo, min_size=1, max_size=16, timeout=5, open=False, configure=_configure, name=name)
+    # By default a pool that lost its connections tries less and less often, and after a long outage not for minutes.
+    return AsyncConnectionPool(
+        conninfo, min_size=1, max_size=16, timeout=5, reconnect_timeout=SETUP_SECONDS, open=False, configure=_configure, name=name
+    )
 
 
 async def _configure(connection: AsyncConnection[Any]) -> None:
     await connection.set_autocommit(True)
-    await connection.execute("SET timezone = 'UTC'; SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '10s'")
+    with heard(connection, SETUP_SECONDS):
+        await connection.execute("SET timezone = 'UTC'; SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '10s'")
 
 
 def _run_rebuild(started: Rebuild) -> None:

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from api import logs
 from api.app import create_app
+from api.metrics import forget_the_dead
 from api.server import spare_the_collector
 from api.settings import Settings
 
@@ -17,6 +18,7 @@ def app() -> FastAPI:
     """Return the application of one worker; `rosterlog serve` set `ROSTERLOG_DATABASE_URL`, where the operator did not."""
     logs.configure()
     spare_the_collector()
+    forget_the_dead()
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     settings = Settings()
     database_url = settings.database_url

@@ -28,6 +28,9 @@ __all__ = ["APPEND_LOCK", "RECORDED_CHANNEL", "NothingRecorded", "PostgresLog"]
 
 _SESSION = "SET lock_timeout = '5s'; SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '10s'; SET timezone = 'UTC'"
 
+# Whatever the default of the database or the account: what is acknowledged is on disk. Settings that promise more than that stay.
+_DURABLE = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+
 _SELECT_STREAM = """
     SELECT originator_id, originator_version, topic, state, recorded_at FROM log.events
     WHERE originator_id = %(stream)s
@@ -62,8 +65,9 @@ class PostgresLog(ApplicationRecorder):
         `on_append` is told of each append, after its commit, how many events it recorded.
         """
         self._on_append = on_append
+        # By default a pool that lost its connections tries less and less often, and after a long outage not for minutes.
         self._pool: ConnectionPool[Connection[Any]] = ConnectionPool(
-            conninfo, min_size=1, max_size=pool_size, timeout=5, open=True, configure=_configure, name="log"
+            conninfo, min_size=1, max_size=pool_size, timeout=5, reconnect_timeout=5, open=True, configure=_configure, name="log"
         )
 
     def close(self) -> None:
@@ -124,8 +128,8 @@ class PostgresLog(ApplicationRecorder):
             return look.digest_at(position) == digest
 
     def reconnect(self) -> None:
-        """Replace the connections that were lost."""
-        self._pool.check()
+        """Replace all connections: to look which are lost would wait for a database that says nothing."""
+        self._pool.drain()
 
     def select_streams(self, ids: Sequence[UUID]) -> list[RecordedEvent]:
         """Return all events of some streams, each stream's by version."""
@@ -200,3 +204,4 @@ def _configure(connection: Connection[Any]) -> None:
     connection.autocommit = True
     connection.isolation_level = IsolationLevel.READ_COMMITTED
     connection.execute(_SESSION)
+    connection.execute(_DURABLE)

@@ -1,12 +1,13 @@
 """What can be done with migrations: bring a database up or down, say where it stands, render SQL for review."""
 
+from functools import cache
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from alembic import command
 from alembic.config import Config
-from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.pool import NullPool
@@ -33,21 +34,37 @@ def downgrade(conninfo: str, revision: str) -> None:
 
 def current(conninfo: str) -> str | None:
     """Return the revision that the database is at, None before the first."""
-    with engine(conninfo).connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+    with psycopg.connect(conninfo) as connection:
+        return revision(connection)
+
+
+def revision(connection: psycopg.Connection[Any]) -> str | None:
+    """Return the revision that the database of a connection is at, None before the first."""
+    if connection.execute("SELECT to_regclass('alembic_version')").fetchone() == (None,):
+        return None
+    row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    return row[0] if row else None
 
 
 def newest() -> str:
     """Return the revision that this release needs."""
-    revision = ScriptDirectory.from_config(_config()).get_current_head()
-    assert revision is not None
-    return revision
+    return _revisions()[0]
 
 
 def lacks(revision: str | None) -> bool:
     """Tell whether a database at this revision lacks migrations of this release; one that a newer release migrated does not."""
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-    return revision is None or revision in known - {newest()}
+    return revision is None or revision in _revisions()[1:]
+
+
+def is_unknown(revision: str | None) -> bool:
+    """Tell whether a database at this revision was migrated by a newer release."""
+    return revision is not None and revision not in _revisions()
+
+
+@cache
+def _revisions() -> tuple[str, ...]:
+    """Return all revisions of this release, the newest first."""
+    return tuple(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
 
 
 def render(span: str, *, down: bool = False) -> str:

@@ -9,9 +9,13 @@ from psycopg import AsyncConnection
 
 from domain.event_store import RECORDED_CHANNEL
 from projections.runner import backoff
+from projections.silence import heard
 
 POLL_SECONDS = 0.5
 """How long to wait for a notification, which can get lost, before looking at the log itself."""
+
+SILENT_SECONDS = 10.0
+"""How long to wait for the database's answer before the connection is made anew."""
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +57,8 @@ class Head:
                     await connection.execute(f"LISTEN {RECORDED_CHANNEL}")
                     failures = 0
                     while True:
-                        await self._look(connection)
+                        with heard(connection, SILENT_SECONDS):
+                            await self._look(connection)
                         async for _ in connection.notifies(timeout=POLL_SECONDS, stop_after=1):
                             pass
             except psycopg.Error as lost:

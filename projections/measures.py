@@ -36,6 +36,17 @@ _DELAYS = f"""
 """
 
 
+_WAITING = """
+    SELECT coalesce((SELECT extract(epoch FROM clock_timestamp() - recorded_at) FROM log.events WHERE notification_id = %s + 1), 0)::float8
+"""
+
+
+def waiting(connection: Connection[Any], position: int) -> float:
+    """Return for how many seconds, by the database's clock, the first event after a position has been recorded; 0 where there is none."""
+    row = connection.execute(_WAITING, [position]).fetchone()
+    return row[0] if row else 0.0
+
+
 def measure(connection: Connection[Any]) -> Measures:
     """Read all measures."""
     with connection.cursor(row_factory=class_row(Delays)) as cursor:

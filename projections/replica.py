@@ -11,6 +11,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from projections.tables import SCHEMA
 
+POSITION = f"SELECT position FROM {SCHEMA}.checkpoint"
 POLL_SECONDS = 0.02
 """How long to wait between two looks at the replica's checkpoint."""
 
@@ -43,7 +44,7 @@ class ReplicaVisibility:
             if position <= self._position:
                 return
             async with self._pool.connection() as connection:
-                row = await (await connection.execute(f"SELECT position FROM {SCHEMA}.checkpoint")).fetchone()
+                row = await (await connection.execute(POSITION)).fetchone()
             self._position = max(self._position, row[0] if row else 0)
         if position > self._position:
             await asyncio.sleep(POLL_SECONDS)

@@ -10,10 +10,14 @@ import psycopg
 from psycopg import AsyncConnection
 
 from projections.runner import PROJECTED_CHANNEL, backoff
+from projections.silence import heard
 from projections.tables import SCHEMA
 
 POLL_SECONDS = 0.25
 """How long to wait for a notification, which can get lost, before looking at the checkpoint itself."""
+
+SILENT_SECONDS = 10.0
+"""How long to wait for the database's answer before the connection is made anew; a switch of the tables takes a fraction of it."""
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +72,8 @@ class Visibility:
                     await connection.execute(f"LISTEN {PROJECTED_CHANNEL}")
                     failures = 0
                     while True:
-                        await self._look(connection)
+                        with heard(connection, SILENT_SECONDS):
+                            await self._look(connection)
                         async for notification in connection.notifies(timeout=POLL_SECONDS):
                             # Anybody may notify: what is no position is a hint to look.
                             if not notification.payload.isdecimal():

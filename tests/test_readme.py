@@ -29,7 +29,7 @@ def run(commands: str, service: Serving, tools: Path) -> str:
     script = commands.replace("http://127.0.0.1:8000", service.url).replace(".venv/bin/rosterlog", "rosterlog")
     path = f"{tools}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
-        ["bash", "-euc", script], env={**service.environment, "PATH": path}, capture_output=True, text=True, check=False, timeout=60
+        ["bash", "-euc", script], env={**service.environment, "PATH": path}, capture_output=True, text=True, check=False, timeout=240
     )
     assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
     return done.stdout

@@ -1,12 +1,16 @@
 """What Prometheus asks for."""
 
+from functools import partial
+
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.responses import PlainTextResponse, Response
 
 from api.commands import Serving
+from api.metrics import Replica
+from api.service import Service
 from domain.errors import StoreUnavailable
-from projections.measures import measure
+from projections.measures import measure, waiting
 
 router = APIRouter(tags=["operations"])
 
@@ -18,4 +22,14 @@ async def metrics(service: Serving) -> Response:
         measures = await service.ask(measure)
     except StoreUnavailable:
         measures = None
-    return Response(service.metrics.exposition(measures, service.pools()), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+    service.note()
+    return Response(service.metrics.exposition(measures, await _replica(service)), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+async def _replica(service: Service) -> Replica | None:
+    position = None
+    try:
+        position = await service.reads.replica_position()
+        return None if position is None else Replica(position, await service.ask(partial(waiting, position=position)))
+    except StoreUnavailable:
+        return Replica(position, None)

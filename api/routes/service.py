@@ -8,7 +8,6 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from api import documented, problems
 from api.commands import Serving
 from migrations import commands as migrations
-from projections.status import projection_status
 
 router = APIRouter(tags=["operations"])
 
@@ -24,15 +23,14 @@ async def healthz() -> dict[str, str]:
 @router.get("/readyz", operation_id="isReady", responses=documented.problems(503))
 async def readyz(request: Request, service: Serving) -> Response:
     """Answer 200 if the database answers, is migrated, and the projection is not stalled."""
-    revision = await service.revision()
-    if migrations.lacks(revision):
+    revision, status = await service.standing()
+    if status is None:
         detail = f"The database is at migration {revision}, this release needs {migrations.newest()}."
         return problems.respond(request, "not-migrated", HTTPStatus.SERVICE_UNAVAILABLE, detail)
-    status = await service.ask(projection_status)
     if status.state in _UNREADY:
         detail = f"The projection is {status.state} at position {status.checkpoint} of {status.head}: {status.failure or 'no progress'}"
         return problems.respond(request, f"projection-{status.state}", HTTPStatus.SERVICE_UNAVAILABLE, detail)
-    await service.reads.check_replica()
+    await service.reads.replica_position()
     return JSONResponse({"status": "ready", "state": status.state, "lag": status.lag})
 
 

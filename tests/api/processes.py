@@ -1,14 +1,13 @@
 """The program `rosterlog` as an operator runs it, in a process of its own."""
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-SECONDS = 60
+SECONDS = 120
 
 PROGRAM = str(Path(sys.executable).with_name("rosterlog"))
 
@@ -40,8 +39,3 @@ def started(*arguments: str, stderr: int | None = None, **settings: str) -> Iter
             yield process
         finally:
             process.kill()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])

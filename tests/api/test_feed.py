@@ -16,9 +16,10 @@ from domain.roster import Roster
 from tests.api.client import Api, done, error, position, problem
 from tests.api.conftest import serving
 from tests.api.following import STREAM, following
-from tests.api.processes import free_port, started
+from tests.api.processes import started
 from tests.conftest import by
 from tests.domain.threads import eventually, together
+from tests.serving import free_port
 
 
 def register(roster: Roster, count: int) -> None:

@@ -11,9 +11,10 @@ import httpx
 import pytest
 
 from tests.api.client import Api, done
-from tests.api.processes import SECONDS, free_port, started
+from tests.api.processes import SECONDS, started
 from tests.conftest import folder
 from tests.domain.threads import eventually
+from tests.serving import free_port
 
 
 @pytest.fixture

@@ -22,8 +22,9 @@ from api.requests import Requests
 from api.settings import Settings
 from tests.api.client import Api, done, problem, unknown_id
 from tests.api.conftest import serving
-from tests.api.processes import free_port, started
+from tests.api.processes import started
 from tests.domain.threads import eventually
+from tests.serving import free_port
 
 Lines = Callable[[], list[dict[str, Any]]]
 
@@ -136,7 +137,7 @@ def test_no_secret_gets_into_the_log(database: str) -> None:
     url = make_conninfo(database, password="open sesame")
     port = str(free_port())
     with started("serve", stderr=subprocess.PIPE, DATABASE_URL=url, PORT=port) as process:
-        with Api(base_url=f"http://127.0.0.1:{port}") as api:
+        with Api(base_url=f"http://127.0.0.1:{port}", timeout=30) as api:
             eventually(lambda: is_up(api))
             problem(
                 api.get(f"/v1/users/{unknown_id()}", headers={"Authorization": "Bearer sesame", "Cookie": "sesame"}), 404, "user-unknown"

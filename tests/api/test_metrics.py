@@ -1,8 +1,11 @@
 """What Prometheus reads is there and right, and dashboard and alerts ask for nothing else."""
 
 import json
+import os
 import re
+import subprocess
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from psycopg import Connection
 
 from api.embedded import EmbeddedPostgres
+from api.metrics import MULTIPROCESS, forget_the_dead
+from api.settings import Settings
 from projections.runner import PROJECT_LOCK
 from tests.api.client import Api, done, problem, unknown_id
 from tests.api.conftest import serving
@@ -105,6 +110,36 @@ def test_without_a_database_the_metrics_say_so(server: EmbeddedPostgres) -> None
         execute(server.conninfo("postgres"), f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
 
+def serving_with_replica(database: str, replica: str) -> AbstractContextManager[Api]:
+    return serving(database, Settings(database_url=database, read_database_url=replica))
+
+
+def test_a_replica_that_is_gone_shows_and_the_rest_goes_on(server: EmbeddedPostgres, database: str) -> None:
+    with fresh_database(server, TEMPLATE) as other, serving_with_replica(database, other) as api:
+        assert value(api, "rosterlog_replica_up") == 1
+        name = other.partition("dbname=")[2].partition(" ")[0]
+        execute(server.conninfo("postgres"), f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+        execute(server.conninfo("postgres"), end)
+        assert (value(api, "rosterlog_replica_up"), value(api, "rosterlog_database_up")) == (0, 1)
+        assert "rosterlog_replica_lag_seconds" not in {name for name, _ in samples(api)}
+        execute(server.conninfo("postgres"), f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        eventually(lambda: value(api, "rosterlog_replica_up") == 1)
+
+
+def test_a_worker_that_is_gone_has_no_connections_and_no_memory_any_more_and_its_counts_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    files = [f"{kind}_{pid}.db" for kind in ("gauge_livesum", "counter") for pid in (gone.pid, os.getpid())]
+    for file in files:
+        (tmp_path / file).touch()
+    monkeypatch.setenv(MULTIPROCESS, str(tmp_path))
+    forget_the_dead()
+    assert {file.name for file in tmp_path.iterdir()} == set(files) - {f"gauge_livesum_{gone.pid}.db"}
+
+
 def expressions() -> Iterator[tuple[str, str]]:
     """Yield every expression of dashboard and alerts, with the place where it stands."""
     rules = yaml.safe_load((OPERATIONS / "alerts.yml").read_text())
@@ -118,15 +153,16 @@ def expressions() -> Iterator[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def known(shared: Api) -> dict[str, set[str]]:
-    """Return the labels of each metric that the service has."""
-    shared.enrol(shared.new_class())
-    shared.items("/v1/users")
-    eventually(lambda: value(shared, "rosterlog_projection_state", state="following") == 1)
-    labels: dict[str, set[str]] = {}
-    for name, pairs in samples(shared):
-        labels.setdefault(name, set()).update(key for key, _ in pairs)
-    return labels
+def known(server: EmbeddedPostgres) -> dict[str, set[str]]:
+    """Return the labels of each metric that a service has that reads from a replica (here the database itself)."""
+    with fresh_database(server, TEMPLATE) as database, serving_with_replica(database, database) as api:
+        api.enrol(api.new_class())
+        api.items("/v1/users")
+        eventually(lambda: value(api, "rosterlog_projection_state", state="following") == 1)
+        labels: dict[str, set[str]] = {}
+        for name, pairs in samples(api):
+            labels.setdefault(name, set()).update(key for key, _ in pairs)
+        return labels
 
 
 @pytest.mark.parametrize(("place", "expression"), [pytest.param(*one, id=one[0]) for one in expressions()])

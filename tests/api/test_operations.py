@@ -1,7 +1,9 @@
 """What operators ask the service for: is it alive, is it ready, how far is the projection, and a rebuild."""
 
 import re
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,27 @@ def test_without_a_leader_the_service_is_unready_until_one_is_back(api: Api, con
     eventually(leaderless)
     eventually(lambda: api.get("/readyz").status_code == 200)
     api.new_user()
+
+
+def test_probes_that_come_at_once_share_two_connections(api: Api, database: str, connection: Connection[Any]) -> None:
+    waiting = """
+        SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
+        WHERE NOT granted AND datname = current_database() AND query LIKE %s
+    """
+
+    def asking() -> int:
+        (count,) = connection.execute(waiting, ["%seconds_without_progress%"]).fetchone() or (0,)
+        return int(count)
+
+    eventually(lambda: api.get("/readyz").status_code == 200)
+    with ThreadPoolExecutor(20) as probing, psycopg.connect(database) as holding:
+        holding.execute("LOCK TABLE roster.checkpoint IN ACCESS EXCLUSIVE MODE")
+        probes = [probing.submit(api.get, "/readyz") for _ in range(20)]
+        eventually(lambda: asking() == 2)
+        time.sleep(0.5)
+        assert asking() == 2
+        holding.rollback()
+        assert {probe.result().status_code for probe in probes} == {200}
 
 
 def test_a_database_that_is_not_migrated_makes_the_service_unready(api: Api, connection: Connection[Any]) -> None:

@@ -17,7 +17,7 @@ from tests.api.client import Api, done
 from tests.api.conftest import serving
 from tests.conftest import TEMPLATE, by, fresh_database
 from tests.projections.model import Model
-from tests.projections.test_properties import CLASSES, GROUPS, IDS, PHASES, START, USERS, Command, commands, real
+from tests.projections.test_properties import CLASSES, GROUPS, IDS, PATIENT, PHASES, START, USERS, Command, commands, real
 
 NAMES = {str(id_): name for name, id_ in IDS.items()}
 TYPES = {
@@ -218,7 +218,7 @@ def check_diff(api: Api, first: Recorded, last: Recorded) -> None:
                 assert applied(done(answer, 200).json(), first.after, {kind: thing}) == state(last.after, {kind: thing})
 
 
-@settings(max_examples=8, deadline=None, phases=PHASES, report_multiple_bugs=False)
+@settings(max_examples=8, deadline=None, phases=PHASES, suppress_health_check=PATIENT, report_multiple_bugs=False)
 @given(past=st.lists(commands(), min_size=25, max_size=45), data=st.data())
 def test_the_past_is_what_it_was(server: EmbeddedPostgres, past: list[Command], data: st.DataObject) -> None:
     with fresh_database(server, TEMPLATE) as database, serving(database) as api:

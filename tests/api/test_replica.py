@@ -1,11 +1,8 @@
 """Reads from a streaming replica keep their promises: `min_position` waits, the past is whole, a switch of tables fails no read."""
 
 import asyncio
-import pwd
 import threading
 from collections.abc import Iterator
-from pathlib import Path
-from shutil import chown
 from typing import Any
 
 import httpx
@@ -22,6 +19,7 @@ from projections.replica import ReplicaVisibility
 from tests.api.client import Api, done, position, problem
 from tests.api.conftest import serving
 from tests.conftest import TEMPLATE, binaries, folder, fresh_database
+from tests.copies import base_backup, configure
 from tests.domain.threads import eventually
 
 REBUILD = "/v1/projections/rebuild"
@@ -31,29 +29,13 @@ REBUILD = "/v1/projections/rebuild"
 def replica(server: EmbeddedPostgres) -> Iterator[EmbeddedPostgres]:
     """A hot standby of the tests' server, which cancels whatever is in the way of replaying, at once."""
     with folder() as home:
-        copy = home / "postgres"
-        copy.mkdir(mode=0o700)
-        own(copy, server)
-        from_server = psycopg.conninfo.conninfo_to_dict(server.conninfo("postgres"))
-        server.run(
-            "pg_basebackup", f"--host={from_server['host']}", "--username=postgres", f"--pgdata={copy}", "--write-recovery-conf",
-            "--checkpoint=fast", "--wal-method=stream",
-        )  # fmt: skip
-        (copy / ".s.PGSQL.5432.lock").unlink()
-        with (copy / "postgresql.auto.conf").open("a") as configuration:
-            configuration.write("max_standby_streaming_delay = 0\n")
+        configure(base_backup(server, home, "--write-recovery-conf"), max_standby_streaming_delay="0")
         standby = EmbeddedPostgres(home, binaries())
         standby.start()
         try:
             yield standby
         finally:
             standby.stop()
-
-
-def own(path: Path, server: EmbeddedPostgres) -> None:
-    """Give a path to the account that runs the servers, where it is not ours."""
-    account = pwd.getpwuid(Path(f"/proc/{server.server_pid}").stat().st_uid)
-    chown(path, account.pw_uid, account.pw_gid)
 
 
 @pytest.fixture
@@ -102,7 +84,7 @@ def test_a_read_is_the_replicas_and_waits_for_min_position(api: Api, standby: Co
     problem(api.get(f"/v1/groups/{created.json()['id']}"), 404, "group-unknown")
     found: list[httpx.Response] = []
     waiting = [
-        threading.Thread(target=lambda path=path: found.append(httpx.get(f"{api.base_url}{path}?min_position={position(created)}")))
+        threading.Thread(target=lambda path=path: found.append(api.get(path, params={"min_position": position(created)})))
         for path in ("/v1/groups", f"/v1/groups/{created.json()['id']}")
     ]
     for thread in waiting:
@@ -121,6 +103,22 @@ def test_a_replica_that_stays_behind_is_told_from_one_that_is_current(api: Api, 
     assert "Retry-After" in response.headers
 
 
+def test_how_far_a_replica_is_behind_shows(api: Api, standby: Connection[Any]) -> None:
+    def measured(name: str) -> float:
+        (line,) = [line for line in api.get("/metrics").text.splitlines() if line.startswith(f"rosterlog_replica_{name} ")]
+        return float(line.split()[1])
+
+    api.new_group()
+    eventually(lambda: measured("position") == 1)
+    assert (measured("up"), measured("lag_seconds")) == (1, 0)
+    pause(standby)
+    api.new_group()
+    assert (measured("up"), measured("position")) == (1, 1)
+    assert 0 < measured("lag_seconds") < measured("lag_seconds")
+    standby.execute("SELECT pg_wal_replay_resume()")
+    eventually(lambda: (measured("position"), measured("lag_seconds")) == (2, 0))
+
+
 def test_the_past_is_read_where_it_is_whole(api: Api, standby: Connection[Any]) -> None:
     pause(standby)
     class_id = api.new_class()
@@ -131,7 +129,9 @@ def test_the_past_is_read_where_it_is_whole(api: Api, standby: Connection[Any]) 
 
 def test_a_read_that_a_switch_cancels_runs_again(names: tuple[str, str], standby: Connection[Any]) -> None:
     database, there = names
-    slow = "SELECT count(*) FROM roster.users, pg_sleep(1)"
+    # It sleeps on the table that the rebuild replaces, for as long as it may take to be cancelled, and not on its successor.
+    (old,) = standby.execute("SELECT 'roster.users'::regclass::oid").fetchone() or (0,)
+    slow = f"SELECT count(*) FROM roster.users, pg_sleep(CASE WHEN 'roster.users'::regclass::oid = {old} THEN 60 ELSE 0 END)"
 
     async def read_while_a_rebuild_switches() -> list[tuple[Any, ...]]:
         async with AsyncConnectionPool[AsyncConnection[Any]](there, open=False) as pool:
@@ -142,7 +142,7 @@ def test_a_read_that_a_switch_cancels_runs_again(names: tuple[str, str], standby
 
     assert asyncio.run(read_while_a_rebuild_switches()) == [(0,)]
     cancelled = "SELECT confl_lock > 0 FROM pg_stat_database_conflicts WHERE datname = current_database()"
-    assert eventually(lambda: standby.execute(cancelled).fetchone()) == (True,)
+    eventually(lambda: standby.execute(cancelled).fetchone() == (True,))
 
 
 def is_running(standby: Connection[Any], statement: str) -> bool:
@@ -157,7 +157,7 @@ def test_no_read_fails_because_of_a_rebuild(api: Api, standby: Connection[Any]) 
     statuses: set[int] = set()
 
     def read() -> None:
-        with httpx.Client(base_url=api.base_url) as client:
+        with httpx.Client(base_url=api.base_url, timeout=30) as client:
             while not ending.is_set():
                 statuses.update(client.get(path).status_code for path in ("/v1/users", f"/v1/classes/{class_id}/members", "/v1/groups"))
 

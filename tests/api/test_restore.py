@@ -1,8 +1,11 @@
 """The log is all that a backup must hold: everything else is derived from it again."""
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict
 
@@ -11,10 +14,16 @@ from domain.roster import Roster
 from migrations import commands
 from projections.rebuild import Rebuild
 from projections.verify_log import verify_log
+from tests.api.client import done
 from tests.api.conftest import serving
 from tests.api.processes import succeeds
-from tests.conftest import folder, fresh_database
+from tests.conftest import binaries, execute, folder, fresh_database
+from tests.copies import base_backup, configure
+from tests.domain.threads import eventually
+from tests.faults.site import own_server
 from tests.projections.tables import CLASS, GROUP, record_everything, rows
+
+WAL_FILE_BYTES = 16 * 1024 * 1024
 
 
 def to_database(conninfo: str) -> list[str]:
@@ -52,6 +61,62 @@ def test_a_whole_restored_database_verifies_and_goes_on(
         server.run("pg_restore", "--single-transaction", "--exit-on-error", *to_database(restored), str(backups / "all.dump"))
         succeeds("verify", DATABASE_URL=restored)
         goes_on(restored, head)
+
+
+@pytest.fixture
+def archived() -> Iterator[tuple[EmbeddedPostgres, Path]]:
+    """A server of its own that archives its write-ahead log as operations.md says, and the archive."""
+    with folder() as archive, own_server() as server:
+        archive.chmod(0o777)
+        database = server.conninfo("postgres")
+        commands.upgrade(database)
+        execute(database, "ALTER SYSTEM SET archive_mode = on")
+        execute(database, f"ALTER SYSTEM SET archive_command = 'test ! -f {archive}/%f && cp %p {archive}/%f'")
+        server.stop()
+        server.start()
+        yield server, archive
+
+
+def test_a_recovery_to_a_moment_has_the_log_up_to_there_and_goes_on(archived: tuple[EmbeddedPostgres, Path]) -> None:
+    server, archive = archived
+    with folder() as home:
+        copy = base_backup(server, home)
+        with serving(server.conninfo("postgres")) as api, psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
+            group, users = api.new_group(), api.new_users(10)
+            kept = verify_log(connection)
+            (moment,) = connection.execute("SELECT clock_timestamp()::text").fetchone() or ("",)
+            done(api.delete(f"/v1/groups/{group}"), 204)
+            is_archived(connection, archive)
+        configure(
+            copy,
+            archive_mode="off",
+            restore_command=f"cp {archive}/%f %p",
+            recovery_target_action="promote",
+            recovery_target_time=moment,
+        )
+        (copy / "recovery.signal").touch()
+        recovered = EmbeddedPostgres(home, binaries())
+        database = recovered.start()
+        try:
+            with psycopg.connect(database, autocommit=True) as connection:
+                eventually(lambda: connection.execute("SELECT pg_is_in_recovery()").fetchone() == (False,))
+                assert verify_log(connection) == kept
+            assert "continues" in succeeds("verify", "--against", str(kept), DATABASE_URL=database)
+            succeeds("verify", DATABASE_URL=database)
+            with serving(database) as api:
+                assert {user["id"] for user in api.items("/v1/users")} == set(users)
+                assert api.read(f"/v1/groups/{group}")["id"] == group
+                api.new_user()
+                assert api.log_head == kept.position + 1
+        finally:
+            recovered.stop()
+
+
+def is_archived(connection: Connection[Any], archive: Path) -> None:
+    """Wait until all that was written so far is in the archive."""
+    (file,) = connection.execute("SELECT pg_walfile_name(pg_current_wal_lsn())").fetchone() or ("",)
+    connection.execute("SELECT pg_switch_wal()")
+    eventually(lambda: (archive / file).exists() and (archive / file).stat().st_size == WAL_FILE_BYTES)
 
 
 def goes_on(restored: str, head: int) -> None:

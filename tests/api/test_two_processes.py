@@ -15,9 +15,10 @@ import pytest
 from api.embedded import EmbeddedPostgres
 from projections.verify_log import verify_log
 from tests.api.client import Api, done
-from tests.api.processes import free_port, started
+from tests.api.processes import started
 from tests.conftest import TEMPLATE, fresh_database
 from tests.domain.threads import eventually, together
+from tests.serving import free_port
 
 ROUNDS = 15
 

@@ -347,7 +347,7 @@ def test_whoever_listens_is_told_after_the_commit(log: PostgresLog, database: st
     with psycopg.connect(database, autocommit=True) as listener:
         listener.execute(f"LISTEN {RECORDED_CHANNEL}")
         log.insert_events([registered(USER)])
-        assert [n.channel for n in listener.notifies(timeout=10, stop_after=1)] == [RECORDED_CHANNEL]
+        assert [n.channel for n in listener.notifies(timeout=60, stop_after=1)] == [RECORDED_CHANNEL]
         assert positions(listener) == [1]
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from psycopg import Connection
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
+"""How long to wait for what comes within a second or few: longer than any machine that runs the tests is too busy for."""
 
 
 def together(*functions: Callable[[], object]) -> list[BaseException | None]:

@@ -13,7 +13,7 @@ from tests.domain.threads import PATIENCE_SECONDS, eventually
 from tests.faults.ledger import Command, Ledger
 
 WORKERS = 4
-GIVE_UP_SECONDS = 60
+GIVE_UP_SECONDS = 120
 """How long a caller repeats a command: longer than any fault lasts, shorter than a test may take."""
 PAUSE_SECONDS = 0.1
 """Before a command is repeated."""

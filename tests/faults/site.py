@@ -11,11 +11,12 @@ import httpx
 import psycopg
 
 from api.embedded import EmbeddedPostgres
-from tests.api.processes import PROGRAM, SECONDS, environment, free_port
+from tests.api.processes import PROGRAM, SECONDS, environment
 from tests.conftest import binaries, folder
 from tests.domain.threads import eventually
 from tests.faults.ledger import settle
 from tests.faults.load import Load
+from tests.serving import free_port
 
 
 class ServiceProcess:

@@ -1,12 +1,17 @@
 """Services and PostgreSQL end under load, again and again: nothing acknowledged is lost, nothing is recorded twice."""
 
 import os
+from contextlib import closing
 from signal import SIGINT, SIGKILL, SIGQUIT
+from uuid import uuid4
 
 import psycopg
 
 from api.embedded import EmbeddedPostgres
-from tests.conftest import folder
+from domain.event_store import PostgresLog
+from domain.roster import Roster
+from migrations import commands
+from tests.conftest import by, execute, folder
 from tests.domain.threads import eventually
 from tests.faults.site import end_server, own_server, site
 
@@ -61,6 +66,24 @@ def test_a_killed_session_makes_the_database_recover_and_the_service_wait() -> N
             # Nobody need have been refused: commands and reads are tried once more.
             eventually(lambda: _projector(server) not in {None, pid})  # noqa: B023  # waited for within the turn
             running.heals()
+
+
+def test_what_is_acknowledged_is_on_disk_also_where_the_databases_default_is_to_be_hasty() -> None:
+    """Without a projector, whose commits would bring the log to the disk along with their own."""
+    with own_server() as server:
+        database = server.conninfo("postgres")
+        commands.upgrade(database)
+        # The only process that would write the log late now does so much later than the end comes.
+        execute(database, "ALTER SYSTEM SET wal_writer_delay = '10s'")
+        execute(database, "SELECT pg_reload_conf()")
+        execute(database, "ALTER DATABASE postgres SET synchronous_commit = off")
+        with closing(PostgresLog(database)) as log, closing(Roster(log)) as roster:
+            positions = [roster.register_user(uuid4(), by()).position for _ in range(20)]
+            end_server(server, SIGKILL)
+        server.start()
+        with psycopg.connect(database) as connection:
+            assert [row[0] for row in connection.execute("SELECT notification_id FROM log.events ORDER BY 1")] == positions
+            assert connection.execute("SHOW synchronous_commit").fetchone() == ("off",)
 
 
 def _projector(server: EmbeddedPostgres) -> int | None:

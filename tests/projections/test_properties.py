@@ -5,7 +5,7 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 import psycopg
-from hypothesis import Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from psycopg import Connection
 
@@ -115,9 +115,11 @@ def canonical(content: dict[str, Any]) -> str:
 
 # Without shrinking, which would take many minutes of databases: a failing example is printed as it was found.
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
+# How long it takes to make an example says something about the machine alone.
+PATIENT = (HealthCheck.too_slow,)
 
 
-@settings(max_examples=40, deadline=None, phases=PHASES, report_multiple_bugs=False)
+@settings(max_examples=40, deadline=None, phases=PHASES, suppress_health_check=PATIENT, report_multiple_bugs=False)
 @given(past=st.lists(commands(), min_size=15, max_size=60), limits=st.lists(st.integers(1, 12), min_size=1, max_size=8))
 def test_tables_follow_the_model_and_a_rebuild_makes_them_again(server: EmbeddedPostgres, past: list[Command], limits: list[int]) -> None:
     model = Model()

@@ -273,7 +273,7 @@ def test_whoever_waits_for_a_position_is_told_about_the_switch(database: str, co
         Roster(log).register_user(USER, by())
     connection.execute(f"LISTEN {PROJECTED_CHANNEL}")
     Rebuild(database).run()
-    assert [n.payload for n in connection.notifies(timeout=10, stop_after=1)] == ["1"]
+    assert [n.payload for n in connection.notifies(timeout=60, stop_after=1)] == ["1"]
 
 
 def test_privileges_of_readers_survive_a_rebuild(head: int, connection: Connection[Any], database: str) -> None:

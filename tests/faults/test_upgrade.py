@@ -1,0 +1,75 @@
+"""An upgrade without downtime, as operations.md describes it: migrate while the old processes work, then replace one after the other."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic.config import Config
+
+from migrations import commands
+from tests.api.processes import rosterlog
+from tests.faults.site import Site, site
+
+_OF_TOMORROW = """
+from alembic import op
+
+revision = "9999_of_tomorrow"
+down_revision = "{newest}"
+
+
+def upgrade():
+    op.execute("ALTER TABLE log.events ADD COLUMN of_tomorrow text")
+    op.execute("CREATE INDEX events_of_tomorrow_idx ON log.events (of_tomorrow)")
+    op.execute("CREATE TABLE log.of_tomorrow (id uuid PRIMARY KEY)")
+
+
+def downgrade():
+    op.execute("DROP TABLE log.of_tomorrow")
+    op.execute("ALTER TABLE log.events DROP COLUMN of_tomorrow")
+"""
+ANSWERS = {"200", "201", "202", "204"}
+"""All that callers may get, but for none where they asked a process that had just ended."""
+
+
+@pytest.fixture
+def tomorrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Make migrations from here those of a newer release, which has one more."""
+    (tmp_path / "9999_of_tomorrow.py").write_text(_OF_TOMORROW.format(newest=commands.newest()))
+    ours = commands._config
+
+    def config(connection: object = None) -> Config:
+        made = ours(connection)  # type: ignore[arg-type]
+        versions = Path(commands.__file__).parent / "versions"
+        made.set_main_option("path_separator", "newline")
+        made.set_main_option("version_locations", f"{versions}\n{tmp_path}")
+        return made
+
+    with monkeypatch.context() as patched:
+        patched.setattr(commands, "_config", config)
+        commands._revisions.cache_clear()
+        yield
+    commands._revisions.cache_clear()
+
+
+def replace(running: Site) -> None:
+    """Stop each process and start another in its place, under load; an operator waits for readiness in between."""
+    for service in running.services:
+        assert service.stop() == 0
+        running.load.flows()
+        service.start()
+        service.becomes_ready()
+        running.load.flows()
+
+
+def test_nobody_is_refused_while_a_newer_release_migrates_goes_back_and_processes_are_replaced(tomorrow: None, database: str) -> None:
+    older = commands._revisions()[1]
+    with site(database, services=2) as running:
+        commands.upgrade(database)
+        assert commands.current(database) == "9999_of_tomorrow"
+        running.heals()
+        late = rosterlog("serve", DATABASE_URL=database)
+        assert (late.returncode, "a newer release has brought the database to 9999_of_tomorrow" in late.stderr) == (1, True)
+        running.heals()
+        commands.downgrade(database, older)
+        replace(running)
+    assert running.load.ledger.answers.keys() <= ANSWERS | {"none"}, running.load.ledger.answers
