@@ -12,7 +12,7 @@ from psycopg.conninfo import make_conninfo
 
 from domain.event_codec import EventCodec
 from domain.roster import Roster
-from projections import comparison, rebuild, rebuild_record, shadow, skips, switch
+from projections import comparison, loading, rebuild, rebuild_record, shadow, skips, switch
 from projections.projector import EventFails, project_up_to_failure
 from projections.rebuild import Rebuild
 from projections.runner import _RECORD_FAILURE
@@ -115,7 +115,7 @@ STEPS: list[tuple[Any, str]] = [
     (switch, "refuse_impossible"),
     (shadow, "create"),
     (rebuild, "project"),
-    (rebuild, "cascade"),
+    (loading, "finish"),
     (shadow, "complete"),
     (comparison, "count"),
     (switch, "refuse_older_snapshots"),
