@@ -161,7 +161,8 @@ THINGS = (
 )
 MEMBERS = (
     Fold.of(["MemberWithdrawn"], _MAKE_WAY.format(events=_events("MemberWithdrawn"))),
-    Fold.of(MEMBER_CHANGES, CHANGE_MEMBERS.format(events=f"({MEMBER_EVENTS})")),
+    # OFFSET 0: the role of each event is read, so that one without it fails, also where it does not count in the end.
+    Fold.of(MEMBER_CHANGES, CHANGE_MEMBERS.format(events=f"({MEMBER_EVENTS} OFFSET 0)")),
 )
 ENDINGS = (_end("UserRemoved", "users"), _end("ClassDeleted", "classes"), _end("GroupDeleted", "groups"))
 
