@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -61,6 +62,41 @@ def test_a_rebuild_says_in_how_many_rows_the_old_tables_differed(head: int, conn
     connection.execute("INSERT INTO roster.users (id, created_at, version) VALUES (gen_random_uuid(), now(), 1)")
     assert Rebuild(database).run().differing == 3
     assert Rebuild(database).run().differing == 0
+
+
+def test_live_tables_that_are_far_behind_are_not_compared(
+    head: int, roster: Roster, connection: Connection[Any], database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rebuild, "BATCH", 3)
+    for _ in range(5):
+        roster.register_user(uuid4(), by())
+    ended = Rebuild(database).run()
+    assert (ended.state, ended.done, ended.differing) == ("done", head + 5, None)
+
+
+def test_while_it_switches_nobody_reads_or_projects_into_the_old_tables(
+    head: int, roster: Roster, connection: Connection[Any], database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, refused = switch.switch, list[str]()
+    roster.register_user(uuid4(), by())
+
+    def switching(rebuilding: Connection[Any]) -> None:
+        roster.register_user(uuid4(), by())
+        with psycopg.connect(database, autocommit=True) as other:
+            other.execute("SET lock_timeout = '50ms'")
+            reads = [partial(other.execute, f"SELECT FROM roster.{table}") for table in shadow.TABLES]
+            attempts: list[Callable[[], Any]] = [partial(project_all, other), *reads]
+            for attempt in attempts:
+                with pytest.raises(psycopg.errors.LockNotAvailable):
+                    attempt()
+                refused.append("waits")
+        real(rebuilding)
+
+    monkeypatch.setattr(switch, "switch", switching)
+    assert Rebuild(database).run().done == head + 1
+    assert len(refused) == 1 + len(shadow.TABLES)
+    assert checkpoint(connection) == head + 1
+    assert project_all(connection) == head + 2
 
 
 def test_a_transaction_older_than_the_new_tables_never_finds_them_half_empty(head: int, connection: Connection[Any], database: str) -> None:
