@@ -110,6 +110,11 @@ class Rebuild:
         ).fetchone()
         return row[0] if row and 0 <= row[1] <= BATCH and row[0] else None
 
+    @staticmethod
+    def _live_position(connection: Connection[Any]) -> int:
+        row = connection.execute(f"SELECT position FROM {SCHEMA}.checkpoint").fetchone()
+        return row[0] if row else 0
+
     def _catch_up(self, stop: int | None = None, folds: Sequence[Fold] = FOLDS) -> None:
         while True:
             step = self._project(stop, folds)
@@ -146,8 +151,7 @@ class Rebuild:
         connection.isolation_level = IsolationLevel.REPEATABLE_READ
         try:
             with connection.transaction():
-                row = connection.execute(f"SELECT position FROM {SCHEMA}.checkpoint").fetchone()
-                live = row[0] if row else 0
+                live = self._live_position(connection)
                 while (step := self._project(live)).events:
                     pass
                 differing = comparison.count(connection) if step.position == live else None
@@ -176,8 +180,10 @@ class Rebuild:
         switch.refuse_older_snapshots(connection, complete_at)
         with connection.transaction():
             switch.lock_live(connection)
-            # Now the live tables stand still, and the shadow tables go at least as far: a reader never goes back.
-            while (step := project(connection, SHADOW, limit=BATCH)).events:
+            # Now the live tables stand still, and the shadow tables go at least as far: a reader never goes back. No further, because everybody
+            # waits meanwhile, and events may come as fast as they are projected.
+            live = self._live_position(connection)
+            while (step := project(connection, SHADOW, limit=BATCH, stop=live)).events:
                 pass
             switch.switch(connection)
             record.progress(connection, self.id, step.position)

@@ -14,7 +14,7 @@ from psycopg.conninfo import make_conninfo
 from domain.event_codec import EventCodec
 from domain.roster import Roster
 from projections import comparison, loading, rebuild, rebuild_record, shadow, skips, switch
-from projections.projector import EventFails, project_up_to_failure
+from projections.projector import EventFails, project, project_up_to_failure
 from projections.rebuild import Rebuild
 from projections.runner import _RECORD_FAILURE
 from projections.switch import ReaderInTheWay, SwitchImpossible
@@ -97,6 +97,22 @@ def test_while_it_switches_nobody_reads_or_projects_into_the_old_tables(
     assert len(refused) == 1 + len(shadow.TABLES)
     assert checkpoint(connection) == head + 1
     assert project_all(connection) == head + 2
+
+
+def test_it_switches_though_events_never_stop_coming(
+    head: int, roster: Roster, connection: Connection[Any], database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = list[int]()
+
+    def busy(*arguments: Any, **named: Any) -> Any:
+        assert len(calls) < 50, "it waits for a moment without events"
+        calls.append(roster.register_user(uuid4(), by()).position)
+        return project(*arguments, **named)
+
+    monkeypatch.setattr(rebuild, "project", busy)
+    assert Rebuild(database).run().state == "done"
+    assert project_all(connection) == calls[-1]
+    assert list(verify_tables(database)) == []
 
 
 def test_a_transaction_older_than_the_new_tables_never_finds_them_half_empty(head: int, connection: Connection[Any], database: str) -> None:
