@@ -5,6 +5,7 @@ yet. So each range only reads its events of members into a table beside, and whe
 live makes every membership once. That takes neither an index to look rows up by, nor rows that a later range deletes.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from psycopg import Connection
@@ -21,7 +22,7 @@ _SET_ASIDE = (
     Fold.of(MEMBER_CHANGES, f"CREATE UNLOGGED TABLE {_ASIDE}_{{upto}} AS {MEMBER_EVENTS}"),
     Fold.of(MEMBER_CHANGES, f"ALTER TABLE {_ASIDE}_{{upto}} INHERIT {_ASIDE}"),
 )
-FOLDS = tuple(Fold(fold.topics, fold.statement.replace(NOT_BY_TOPIC, "")) for fold in (*THINGS, *_SET_ASIDE, *ENDINGS))
+FOLDS = tuple(replace(fold, statement=fold.statement.replace(NOT_BY_TOPIC, "")) for fold in (*THINGS, *_SET_ASIDE, *ENDINGS))
 """For `project`, to take in the ranges of a load; the members are not in the tables before `finish`."""
 
 # What has no memberships any more, or never had. A class ends with its group, which the foreign keys' cascades do in live tables. Whatever
