@@ -180,8 +180,8 @@ class Rebuild:
         switch.refuse_older_snapshots(connection, complete_at)
         with connection.transaction():
             switch.lock_live(connection)
-            # Now the live tables stand still, and the shadow tables go at least as far, so that a reader never goes back. No further, because
-            # everybody waits meanwhile, and events may come as fast as they are projected.
+            # Now the live tables stand still. The shadow tables go at least as far, so that a reader never goes back; and no further,
+            # because everybody waits meanwhile, and events may come as fast as they are projected.
             live = self._live_position(connection)
             while (step := project(connection, SHADOW, limit=BATCH, stop=live)).events:
                 pass
