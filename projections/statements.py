@@ -161,7 +161,7 @@ THINGS = (
     Fold.of(["GroupRenamed"], _CHANGE_GROUPS),
     Fold.of(_CLASS_CHANGES, _CHANGE_CLASSES),
 )
-MEMBERS = (
+_MEMBERS = (
     Fold.of(["MemberWithdrawn"], _MAKE_WAY.format(events=_events("MemberWithdrawn"))),
     # OFFSET 0: the role of each event is read, so that one without it fails, also where it does not count in the end.
     Fold.of(
@@ -173,7 +173,7 @@ MEMBERS = (
 )
 ENDINGS = (_end("UserRemoved", "users"), _end("ClassDeleted", "classes"), _end("GroupDeleted", "groups"))
 
-FOLDS = (*THINGS, *MEMBERS, *ENDINGS)
+FOLDS = (*THINGS, *_MEMBERS, *ENDINGS)
 """In the order in which they must run; a load of empty tables has its own for the members (see `projections.loading`)."""
 
 # With a skipped withdrawal, an enrolment can meet the membership that was not ended.
