@@ -25,7 +25,7 @@ BATCH = 250_000
 # For sorting and hashing a range of BATCH events, and for making indexes; both are memory of the database's server.
 # Costs of the planner's: what a range reads in parallel is worth the hand-over, which it would not expect of so few events.
 _LOADING = f"""
-    {SETTINGS}; SET work_mem = '64MB'; SET maintenance_work_mem = '128MB';
+    {SETTINGS}; SET work_mem = '128MB'; SET maintenance_work_mem = '128MB';
     SET max_parallel_workers_per_gather = 1; SET parallel_tuple_cost = 0; SET parallel_setup_cost = 0
 """
 
