@@ -6,7 +6,7 @@ Set-based: a handful of statements (`projections.statements`) fold all events of
 Nothing here reads a clock, draws a random number or checks a rule: the same events give the same rows, byte for byte.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from psycopg import Connection
 
 from domain.event_codec import EventCodec
 from projections import skips
-from projections.statements import CASCADE, COUNT_SKIPPED, FOLDS, MAKE_WAY_FOR_ENROLMENTS
+from projections.statements import COUNT_SKIPPED, FOLDS, MAKE_WAY_FOR_ENROLMENTS, Fold
 
 KNOWN_TOPICS = frozenset(EventCodec().topics)
 
@@ -49,24 +49,12 @@ class Projected:
 
 @dataclass(frozen=True)
 class _Range:
-    """The events of one step: where each topic's are, and which of them an operator skipped."""
+    """The events of one step: the first position of each topic, and the positions that an operator skipped, which don't count there."""
 
     after: int
     upto: int
-    positions: dict[str, list[int]]
+    topics: dict[str, int]
     skipped: list[int]
-
-    def of(self, topics: frozenset[str]) -> list[int]:
-        return [position for topic in topics for position in self.positions.get(topic, ())]
-
-    @classmethod
-    def without(cls, skipped: list[int], after: int, positions: dict[str, list[int]]) -> "_Range":
-        upto = max(map(max, positions.values()))
-        here = {position for position in skipped if after < position <= upto}
-        left = (
-            {topic: [position for position in found if position not in here] for topic, found in positions.items()} if here else positions
-        )
-        return cls(after, upto, {topic: found for topic, found in left.items() if found}, sorted(here))
 
 
 # Without a lock, so that looking for work writes nothing while there is none.
@@ -78,10 +66,11 @@ _IDLE = """
 
 # The checkpoint's row lock makes projectors take turns, and each goes on from where the one before it committed.
 _RANGE = f"""
-    SELECT checkpoint.position, {skips.POSITIONS} AS skipped, range.topic, range.positions
-    FROM (SELECT position FROM {{schema}}.checkpoint FOR UPDATE) AS checkpoint
+    SELECT checkpoint.position, checkpoint.skipped, range.topic, range.first, range.last
+    FROM (SELECT position, {skips.POSITIONS} AS skipped FROM {{schema}}.checkpoint FOR UPDATE) AS checkpoint
     LEFT JOIN LATERAL (
-        SELECT topic, array_agg(notification_id) AS positions FROM (
+        SELECT topic, min(notification_id) FILTER (WHERE notification_id <> ALL(checkpoint.skipped)) AS first, max(notification_id) AS last
+        FROM (
             SELECT notification_id, topic FROM log.events
             WHERE notification_id > checkpoint.position AND notification_id <= coalesce(%(stop)s, 9223372036854775807)
             ORDER BY notification_id LIMIT %(limit)s
@@ -95,7 +84,7 @@ _ADVANCE = """
 """
 
 
-def project(connection: Connection[Any], schema: str, *, limit: int, stop: int | None = None) -> Projected:
+def project(connection: Connection[Any], schema: str, *, limit: int, stop: int | None = None, folds: Sequence[Fold] = FOLDS) -> Projected:
     """Project the next events, at most `limit` and none after position `stop`, into the tables of `schema`, in one transaction.
 
     Where it raises (`UnknownEvent`, `psycopg.Error`), the tables and their checkpoint are as they were.
@@ -106,24 +95,21 @@ def project(connection: Connection[Any], schema: str, *, limit: int, stop: int |
     with connection.transaction():
         rows = connection.execute(_RANGE.format(schema=schema), {"stop": stop, "limit": limit}).fetchall()
         after, skipped = rows[0][:2]
-        positions: dict[str, list[int]] = {topic: found for *_, topic, found in rows if topic is not None}
-        if not positions:
+        if rows[0][2] is None:
             return Projected(after, 0)
-        step = _Range.without(skipped, after, positions)
+        upto = max(last for *_, last in rows)
+        topics = {topic: first for _, _, topic, first, _ in rows if first is not None}
+        step = _Range(after, upto, topics, [position for position in skipped if after < position <= upto])
         _refuse_unknown(step)
-        void = skips.void(connection) if skipped else []
-        parameters: dict[str, Any] = {"after": after, "upto": step.upto, "skipped": step.skipped, "void": void}
-        for statement, at in _statements(step, any_skipped=bool(skipped)):
-            connection.execute(statement.format(schema=schema), {**parameters, "positions": at})
-        return Projected(step.upto, step.upto - after)
+        parameters = {"after": after, "upto": upto, "skipped": step.skipped, "void": skips.void(connection) if skipped else []}
+        for statement in _statements(step, folds, any_skipped=bool(skipped)):
+            connection.execute(statement.format(schema=schema, upto=upto), parameters)
+        return Projected(upto, upto - after)
 
 
-def cascade(connection: Connection[Any], schema: str) -> None:
-    """End what ended with the things it belonged to, in tables that were projected without foreign keys."""
-    connection.execute(CASCADE.format(schema=schema), {"skipped": skips.positions(connection)})
-
-
-def project_up_to_failure(connection: Connection[Any], schema: str, *, limit: int, stop: int | None = None) -> EventFails | None:
+def project_up_to_failure(
+    connection: Connection[Any], schema: str, *, limit: int, stop: int | None = None, folds: Sequence[Fold] = FOLDS
+) -> EventFails | None:
     """Project the events of a step that failed, in smaller and smaller steps, and return the one that fails.
 
     None where none does any more. Raises `psycopg.Error` where the connection is lost.
@@ -131,7 +117,7 @@ def project_up_to_failure(connection: Connection[Any], schema: str, *, limit: in
     left = limit
     while left > 0:
         try:
-            step = project(connection, schema, limit=limit, stop=stop)
+            step = project(connection, schema, limit=limit, stop=stop, folds=folds)
         except (psycopg.Error, UnknownEvent) as failure:
             if connection.broken or isinstance(failure, psycopg.errors.QueryCanceled):
                 raise
@@ -149,19 +135,17 @@ def _checkpoint(connection: Connection[Any], schema: str) -> int:
 
 
 def _refuse_unknown(step: _Range) -> None:
-    unknown = [(min(found), topic) for topic, found in step.positions.items() if topic not in KNOWN_TOPICS]
+    unknown = [(first, topic) for topic, first in step.topics.items() if topic not in KNOWN_TOPICS]
     if unknown:
         raise UnknownEvent(*min(unknown))
 
 
-def _statements(step: _Range, *, any_skipped: bool) -> Iterator[tuple[str, list[int]]]:
-    """Yield each statement to run, with the positions of the events it folds."""
-    if any_skipped and "MemberEnrolled" in step.positions:
-        yield MAKE_WAY_FOR_ENROLMENTS, []
-    for fold in FOLDS:
-        positions = step.of(fold.topics)
-        if positions:
-            yield fold.statement, positions
+def _statements(step: _Range, folds: Sequence[Fold], *, any_skipped: bool) -> Iterator[str]:
+    if any_skipped and "MemberEnrolled" in step.topics:
+        yield MAKE_WAY_FOR_ENROLMENTS
+    for fold in folds:
+        if not fold.topics.isdisjoint(step.topics):
+            yield fold.statement
     if step.skipped:
-        yield from ((statement, step.skipped) for statement in COUNT_SKIPPED)
-    yield _ADVANCE, []
+        yield from COUNT_SKIPPED
+    yield _ADVANCE

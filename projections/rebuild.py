@@ -6,7 +6,7 @@ their place in one short transaction. A rebuild that dies leaves the live tables
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -15,12 +15,13 @@ from psycopg import Connection, IsolationLevel
 from psycopg.conninfo import make_conninfo
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from projections import comparison, shadow, switch
+from projections import comparison, loading, shadow, switch
 from projections import rebuild_record as record
-from projections.projector import EventFails, Projected, UnknownEvent, cascade, project, project_up_to_failure
+from projections.projector import EventFails, Projected, UnknownEvent, project, project_up_to_failure
 from projections.rebuild_record import IDLE, RebuildState, cancel, state
 from projections.runner import PROJECTED_CHANNEL
 from projections.sessions import KEEPALIVES
+from projections.statements import FOLDS, Fold
 from projections.tables import SCHEMA, SHADOW
 
 __all__ = ["IDLE", "Rebuild", "RebuildState", "cancel", "state"]
@@ -86,7 +87,7 @@ class Rebuild:
     def _rebuild(self, connection: Connection[Any]) -> None:
         switch.refuse_impossible(connection)
         shadow.create(connection)
-        self._catch_up(self._comparable(connection))
+        self._catch_up(self._comparable(connection), loading.FOLDS)
         self._complete(connection)
         complete_at = switch.moment(connection)
         self._compare(connection)
@@ -109,28 +110,33 @@ class Rebuild:
         ).fetchone()
         return row[0] if row and 0 <= row[1] <= BATCH and row[0] else None
 
-    def _catch_up(self, stop: int | None = None) -> None:
+    @staticmethod
+    def _live_position(connection: Connection[Any]) -> int:
+        row = connection.execute(f"SELECT position FROM {SCHEMA}.checkpoint").fetchone()
+        return row[0] if row else 0
+
+    def _catch_up(self, stop: int | None = None, folds: Sequence[Fold] = FOLDS) -> None:
         while True:
-            step = self._project(stop)
+            step = self._project(stop, folds)
             if record.progress(self._connection, self.id, step.position):
                 raise _Cancelled
             self._on_progress(state(self._connection))
             if step.events < BATCH:
                 return
 
-    def _project(self, stop: int | None = None) -> Projected:
+    def _project(self, stop: int | None, folds: Sequence[Fold] = FOLDS) -> Projected:
         try:
-            return project(self._connection, SHADOW, limit=BATCH, stop=stop)
+            return project(self._connection, SHADOW, limit=BATCH, stop=stop, folds=folds)
         except (psycopg.Error, UnknownEvent) as failure:
             if self._connection.broken or isinstance(failure, psycopg.errors.QueryCanceled):
                 raise
-            failing = project_up_to_failure(self._connection, SHADOW, limit=BATCH, stop=stop)
+            failing = project_up_to_failure(self._connection, SHADOW, limit=BATCH, stop=stop, folds=folds)
             if failing is None:
                 raise
             raise failing from failure
 
     def _complete(self, connection: Connection[Any]) -> None:
-        cascade(connection, SHADOW)
+        loading.finish(connection, SHADOW)
         try:
             shadow.complete(connection)
         except psycopg.errors.ForeignKeyViolation as dangling:
@@ -145,8 +151,7 @@ class Rebuild:
         connection.isolation_level = IsolationLevel.REPEATABLE_READ
         try:
             with connection.transaction():
-                row = connection.execute(f"SELECT position FROM {SCHEMA}.checkpoint").fetchone()
-                live = row[0] if row else 0
+                live = self._live_position(connection)
                 while (step := self._project(live)).events:
                     pass
                 differing = comparison.count(connection) if step.position == live else None
@@ -175,8 +180,10 @@ class Rebuild:
         switch.refuse_older_snapshots(connection, complete_at)
         with connection.transaction():
             switch.lock_live(connection)
-            # Now the live tables stand still, and the shadow tables go at least as far: a reader never goes back.
-            while (step := project(connection, SHADOW, limit=BATCH)).events:
+            # Now the live tables stand still. The shadow tables go at least as far, so that a reader never goes back; and no further,
+            # because everybody waits meanwhile, and events may come as fast as they are projected.
+            live = self._live_position(connection)
+            while (step := project(connection, SHADOW, limit=BATCH, stop=live)).events:
                 pass
             switch.switch(connection)
             record.progress(connection, self.id, step.position)

@@ -12,6 +12,9 @@ from psycopg.rows import class_row
 
 from projections import shadow
 
+FINISHING = 1.0
+"""How long a rebuild takes once all events are taken in, as a share of the time until then: memberships, indexes, keys; measured."""
+
 
 @dataclass(frozen=True)
 class RebuildState:
@@ -36,9 +39,11 @@ class RebuildState:
 
     @property
     def seconds_left(self) -> float | None:
-        """Return how long it still takes at this rate, None where it does not run or there is no rate yet."""
+        """Return how long it still takes at this rate, None where it does not run, or there is no rate yet or any more."""
         rate = self.per_second
-        return (self.total - self.done) / rate if rate and self.state == "running" else None
+        if not rate or self.state != "running" or self.done >= self.total:
+            return None
+        return (self.total - self.done + FINISHING * self.total) / rate
 
 
 IDLE = RebuildState(None, "idle", 0, 0, None, None, None)

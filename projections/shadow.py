@@ -1,17 +1,19 @@
 """Shadow tables: the read tables once more, in a schema of their own, made from the models.
 
-They are loaded without foreign keys and with the indexes only that the projector looks rows up by; the others are made afterwards, which
-costs far less. Tables, constraints and indexes have the names that the migrations give them: names are a schema's own, so they stay when
+They are loaded without foreign keys and with the indexes only that a load looks rows up by; the others are made afterwards, which costs
+far less. Tables, constraints and indexes have the names that the migrations give them: names are a schema's own, so they stay when
 the tables move.
 """
 
 from typing import Any
 
 from psycopg import Connection
+from sqlalchemy import UniqueConstraint
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable, DropConstraint, ExecutableDDLElement
 
 from domain.errors import DomainError
+from projections import loading
 from projections.sessions import SETTINGS
 from projections.tables import SCHEMA, SHADOW, Table
 
@@ -21,9 +23,14 @@ BATCH = 250_000
 """Most events in one transaction of a load: larger ranges fold more events into each row that is written."""
 
 # For sorting and hashing a range of BATCH events, and for making indexes; both are memory of the database's server.
-_LOADING = f"{SETTINGS}; SET work_mem = '64MB'; SET maintenance_work_mem = '128MB'"
+# Costs of the planner's: what a range reads in parallel is worth the hand-over, which it would not expect of so few events.
+_LOADING = f"""
+    {SETTINGS}; SET work_mem = '128MB'; SET maintenance_work_mem = '128MB';
+    SET max_parallel_workers_per_gather = 1; SET parallel_tuple_cost = 0; SET parallel_setup_cost = 0
+"""
 
 _MEMBERS = Table.metadata.tables[f"{SCHEMA}.class_members"]
+_KEYS_OF_MEMBERS = [_MEMBERS.primary_key, *(key for key in _MEMBERS.constraints if isinstance(key, UniqueConstraint))]
 
 TABLES = [table.name for table in Table.metadata.sorted_tables]
 """Names of the read tables, each after those it refers to."""
@@ -54,8 +61,10 @@ def create(connection: Connection[Any]) -> None:
     drop(connection)
     for table in Table.metadata.sorted_tables:
         _run(connection, CreateTable(table, include_foreign_key_constraints=[]))
-    _run(connection, DropConstraint(_MEMBERS.primary_key))
+    for key in _KEYS_OF_MEMBERS:
+        _run(connection, DropConstraint(key))
     connection.execute(f"INSERT INTO {SHADOW}.checkpoint (position) VALUES (0)")
+    loading.begin(connection, SHADOW)
 
 
 def complete(connection: Connection[Any]) -> None:
@@ -64,7 +73,8 @@ def complete(connection: Connection[Any]) -> None:
     Raises `psycopg.errors.ForeignKeyViolation` where a row refers to something that there is not.
     """
     tables = Table.metadata.sorted_tables
-    _run(connection, AddConstraint(_MEMBERS.primary_key, isolate_from_table=False))
+    for key in _KEYS_OF_MEMBERS:
+        _run(connection, AddConstraint(key, isolate_from_table=False))
     for index in sorted((index for table in tables for index in table.indexes), key=lambda index: str(index.name)):
         _run(connection, CreateIndex(index))
     for name in TABLES:
@@ -76,6 +86,7 @@ def complete(connection: Connection[Any]) -> None:
 
 def drop(connection: Connection[Any]) -> None:
     """Drop the shadow tables, if there are any."""
+    loading.drop(connection, SHADOW)
     connection.execute(f"DROP TABLE IF EXISTS {', '.join(f'{SHADOW}.{name}' for name in TABLES)}")
 
 

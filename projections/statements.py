@@ -3,86 +3,111 @@
 What makes that right is a rule of the domain: nothing is ever recorded about a thing after its end. So within a range creations come
 first, then changes, each folded to its last value by position, and endings last.
 
-Each statement reads its own events by their positions, `%(positions)s`. Those of members are the mass of any log: they are read as the
-range from `%(after)s` to `%(upto)s`, without `%(skipped)s`. `%(void)s` holds the ids of things whose creation was skipped: whatever
-would refer to them has no effect (see `projections.skips`).
+Each statement reads its own events from the range after `%(after)s`, up to `%(upto)s`, without `%(skipped)s`. `%(void)s` holds the ids of
+things whose creation was skipped: whatever would refer to them has no effect (see `projections.skips`).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from projections.folding import last
 
-MEMBER_CHANGES = frozenset({"MemberEnrolled", "RoleChanged", "MemberWithdrawn"})
-_CLASS_CHANGES = frozenset({"ClassRenamed", "ClassSettingsChanged", "ClassMoved", "ClassArchived", "ClassRestored"})
+MEMBER_CHANGES = ("MemberEnrolled", "RoleChanged", "MemberWithdrawn")
+_CLASS_CHANGES = ("ClassRenamed", "ClassSettingsChanged", "ClassMoved", "ClassArchived", "ClassRestored")
 
-_EVENTS = """
-    SELECT notification_id, originator_id, originator_version, topic, recorded_at, class_id, user_id, group_id,
-           convert_from(state, 'UTF8')::json AS state
-    FROM unnest(%(positions)s::bigint[]) AS position JOIN log.events ON notification_id = position
-"""
+NOT_BY_TOPIC = " IS TRUE"
+"""Keeps the planner from the index by topic, which reads a topic's events of the whole log: right for a large range only."""
+
+
+def _events(*topics: str, columns: str = "*, convert_from(state, 'UTF8')::json AS document") -> str:
+    """Return the SQL of the events of the range that have these topics."""
+    return f"""
+        SELECT {columns} FROM log.events
+        WHERE notification_id > %(after)s AND notification_id <= %(upto)s AND notification_id <> ALL(%(skipped)s::bigint[])
+          AND (topic IN ({", ".join(f"'{topic}'" for topic in topics)})){NOT_BY_TOPIC}
+    """
+
 
 _CREATE_GROUPS = f"""
     INSERT INTO {{schema}}.groups (id, name, created_at, updated_at, version)
-    SELECT originator_id, state ->> 'name', recorded_at, recorded_at, originator_version FROM ({_EVENTS}) AS event
+    SELECT originator_id, document ->> 'name', recorded_at, recorded_at, originator_version FROM ({_events("GroupCreated")}) AS event
 """
 
+# A change whose state lacks the value must fail, also where a later one replaces it: the column takes no null.
 _CHANGE_GROUPS = f"""
-    UPDATE {{schema}}.groups SET name = change.name, updated_at = change.updated_at, version = change.version
+    UPDATE {{schema}}.groups SET
+        name = CASE WHEN change.renamed THEN change.name END,
+        updated_at = change.updated_at,
+        version = change.version
     FROM (
-        SELECT originator_id AS id, {last("state ->> 'name'", "GroupRenamed")} AS name,
+        SELECT originator_id AS id,
+               {last("document ->> 'name'", "GroupRenamed")} AS name,
+               bool_and(document ->> 'name' IS NOT NULL) AS renamed,
                max(recorded_at) AS updated_at, max(originator_version) AS version
-        FROM ({_EVENTS}) AS event GROUP BY originator_id
+        FROM ({_events("GroupRenamed")}) AS event GROUP BY originator_id
     ) AS change
     WHERE groups.id = change.id
 """
 
 _REGISTER_USERS = f"""
     INSERT INTO {{schema}}.users (id, created_at, version)
-    SELECT originator_id, recorded_at, originator_version FROM ({_EVENTS}) AS event
+    SELECT originator_id, recorded_at, originator_version FROM ({_events("UserRegistered")}) AS event
 """
+
+_SETTINGS = "nullif((document -> 'settings')::jsonb, 'null')"
+_NOT_VOID = "(group_id = ANY(%(void)s::uuid[])) IS NOT TRUE"
 
 _CREATE_CLASSES = f"""
     INSERT INTO {{schema}}.classes (id, group_id, name, settings, created_at, updated_at, deleted_at, version)
-    SELECT originator_id, group_id, state ->> 'name', (state -> 'settings')::jsonb, recorded_at, recorded_at, NULL, originator_version
-    FROM ({_EVENTS}) AS event WHERE group_id <> ALL(%(void)s::uuid[])
+    SELECT originator_id, group_id, document ->> 'name', {_SETTINGS}, recorded_at, recorded_at, NULL, originator_version
+    FROM ({_events("ClassCreated")}) AS event WHERE {_NOT_VOID}
 """
 
+# Null where nothing of the kind happened, false where a state lacks the value: see _CHANGE_GROUPS.
 _CHANGE_CLASSES = f"""
     UPDATE {{schema}}.classes SET
-        name = coalesce(change.name, classes.name),
-        settings = coalesce(change.settings, classes.settings),
-        group_id = coalesce(change.group_id, classes.group_id),
+        name = CASE WHEN change.renamed IS NULL THEN classes.name WHEN change.renamed THEN change.name END,
+        settings = CASE WHEN change.reset IS NULL THEN classes.settings WHEN change.reset THEN change.settings END,
+        group_id = CASE WHEN change.moved IS NULL THEN classes.group_id WHEN change.moved THEN change.group_id END,
         deleted_at = CASE change.archiving
             WHEN 'ClassArchived' THEN change.archiving_at WHEN 'ClassRestored' THEN NULL ELSE classes.deleted_at END,
         updated_at = change.updated_at,
         version = greatest(classes.version, change.version)
     FROM (
         SELECT class_id AS id,
-               {last("state ->> 'name'", "ClassRenamed")} AS name,
-               {last("(state -> 'settings')::jsonb", "ClassSettingsChanged")} AS settings,
-               {last("group_id", "ClassMoved", where="group_id <> ALL(%(void)s::uuid[])")} AS group_id,
+               {last("document ->> 'name'", "ClassRenamed")} AS name,
+               bool_and(document ->> 'name' IS NOT NULL) FILTER (WHERE topic = 'ClassRenamed') AS renamed,
+               {last(_SETTINGS, "ClassSettingsChanged")} AS settings,
+               bool_and({_SETTINGS} IS NOT NULL) FILTER (WHERE topic = 'ClassSettingsChanged') AS reset,
+               {last("group_id", "ClassMoved", where=_NOT_VOID)} AS group_id,
+               bool_and(group_id IS NOT NULL) FILTER (WHERE topic = 'ClassMoved' AND {_NOT_VOID}) AS moved,
                {last("topic", "ClassArchived", "ClassRestored")} AS archiving,
                {last("recorded_at", "ClassArchived", "ClassRestored")} AS archiving_at,
                max(recorded_at) AS updated_at, max(originator_version) AS version
-        FROM ({_EVENTS}) AS event GROUP BY class_id
+        FROM ({_events(*_CLASS_CHANGES)}) AS event GROUP BY class_id
     ) AS change
     WHERE classes.id = change.id
 """
 
 # Before a membership is made again in the same range: its row is a new one then.
-_WITHDRAW_MEMBERS = """
-    DELETE FROM {schema}.class_members AS member
-    USING (
-        SELECT DISTINCT class_id, user_id FROM log.events
-        WHERE notification_id > %(after)s AND notification_id <= %(upto)s AND notification_id <> ALL(%(skipped)s::bigint[])
-          AND topic = 'MemberWithdrawn'
-    ) AS withdrawn
-    WHERE member.class_id = withdrawn.class_id AND member.user_id = withdrawn.user_id
+_MAKE_WAY = """
+    DELETE FROM {{schema}}.class_members AS member
+    USING (SELECT DISTINCT class_id, user_id FROM ({events}) AS event) AS ended
+    WHERE member.class_id = ended.class_id AND member.user_id = ended.user_id
 """
+
+# Without a role, or without the columns by which a membership is found, the cast fails.
+MEMBER_EVENTS = _events(
+    *MEMBER_CHANGES,
+    columns="""
+        notification_id, class_id, user_id, topic, recorded_at, originator_version,
+        coalesce(CASE WHEN num_nulls(class_id, user_id) = 0 THEN convert_from(state, 'UTF8')::json ->> 'role' END, 'none given')
+            ::public.class_role AS role""",
+)
 
 # Whether there is a membership, the last enrolment or withdrawal says; in which role, the last event that gave one. Position and role are
 # folded as one number, because an aggregate that sorts costs as much as all the rest. A class's version counts its roster's events, too.
-_CHANGE_MEMBERS = """
+CHANGE_MEMBERS = """
     WITH change AS MATERIALIZED (
         SELECT class_id, user_id,
                max(notification_id) FILTER (WHERE topic = 'MemberEnrolled') AS enrolled,
@@ -91,46 +116,25 @@ _CHANGE_MEMBERS = """
                CASE max(notification_id * 2 + (role = 'teacher')::int) FILTER (WHERE topic <> 'MemberWithdrawn') %% 2
                    WHEN 1 THEN 'teacher' WHEN 0 THEN 'student' END::public.class_role AS role,
                max(originator_version) AS version
-        FROM (
-            SELECT notification_id, class_id, user_id, topic, recorded_at, originator_version,
-                   (convert_from(state, 'UTF8')::json ->> 'role')::public.class_role AS role
-            FROM log.events
-            WHERE notification_id > %(after)s AND notification_id <= %(upto)s AND notification_id <> ALL(%(skipped)s::bigint[])
-              AND topic IN ('MemberEnrolled', 'RoleChanged', 'MemberWithdrawn')
-        ) AS event GROUP BY class_id, user_id
+        FROM {events} AS event GROUP BY class_id, user_id
     ),
     versions AS (
-        UPDATE {schema}.classes SET version = greatest(classes.version, latest.version)
+        UPDATE {{schema}}.classes SET version = greatest(classes.version, latest.version)
         FROM (SELECT class_id, max(version) AS version FROM change GROUP BY class_id) AS latest WHERE classes.id = latest.class_id
     ),
     role_changed AS (
-        UPDATE {schema}.class_members AS member SET role = change.role FROM change
+        UPDATE {{schema}}.class_members AS member SET role = change.role FROM change
         WHERE change.enrolled IS NULL AND change.withdrawn IS NULL
           AND member.class_id = change.class_id AND member.user_id = change.user_id
     )
-    INSERT INTO {schema}.class_members (id, class_id, user_id, role, created_at)
+    INSERT INTO {{schema}}.class_members (id, class_id, user_id, role, created_at)
     SELECT public.membership_id(class_id, user_id), class_id, user_id, role, enrolled_at FROM change
-    WHERE enrolled > coalesce(withdrawn, 0) AND class_id <> ALL(%(void)s::uuid[]) AND user_id <> ALL(%(void)s::uuid[])
+    WHERE enrolled > coalesce(withdrawn, 0) AND {there}
     ORDER BY class_id, user_id
 """
 
-# The foreign keys' cascades take what depends on it along; see CASCADE for tables that have none yet.
-_END = f"DELETE FROM {{{{schema}}}}.{{table}} USING ({_EVENTS}) AS event WHERE {{table}}.id = originator_id"
-
-CASCADE = """
-    WITH ended AS MATERIALIZED (
-        SELECT originator_id AS id FROM log.events
-        WHERE topic IN ('UserRemoved', 'ClassDeleted', 'GroupDeleted')
-          AND notification_id <= (SELECT position FROM {schema}.checkpoint) AND notification_id <> ALL(%(skipped)s::bigint[])
-    ),
-    class_ended AS (DELETE FROM {schema}.classes USING ended WHERE classes.group_id = ended.id RETURNING classes.id)
-    DELETE FROM {schema}.class_members
-    WHERE user_id IN (SELECT id FROM ended) OR class_id IN (SELECT id FROM ended UNION ALL SELECT id FROM class_ended)
-"""
-"""What the foreign keys' cascades did in live tables, once for all: for tables that were loaded without foreign keys.
-
-Rows that refer to something that never was stay, and are refused when the foreign keys are made.
-"""
+# The foreign keys' cascades take what depends on it along; see `projections.loading` for tables that have none yet.
+_END = "DELETE FROM {{schema}}.{table} USING ({events}) AS event WHERE {table}.id = originator_id"
 
 
 @dataclass(frozen=True)
@@ -140,27 +144,40 @@ class Fold:
     topics: frozenset[str]
     statement: str
 
+    @classmethod
+    def of(cls, topics: Iterable[str], statement: str) -> "Fold":
+        """Return the fold of these topics."""
+        return cls(frozenset(topics), statement)
 
-def _fold(topics: str | frozenset[str], statement: str) -> Fold:
-    return Fold(frozenset({topics}) if isinstance(topics, str) else topics, statement)
+
+def _end(topic: str, table: str) -> Fold:
+    return Fold.of([topic], _END.format(table=table, events=_events(topic)))
 
 
-FOLDS = (
-    _fold("GroupCreated", _CREATE_GROUPS),
-    _fold("UserRegistered", _REGISTER_USERS),
-    _fold("ClassCreated", _CREATE_CLASSES),
-    _fold("GroupRenamed", _CHANGE_GROUPS),
-    _fold(_CLASS_CHANGES, _CHANGE_CLASSES),
-    _fold("MemberWithdrawn", _WITHDRAW_MEMBERS),
-    _fold(MEMBER_CHANGES, _CHANGE_MEMBERS),
-    _fold("UserRemoved", _END.format(table="users")),
-    _fold("ClassDeleted", _END.format(table="classes")),
-    _fold("GroupDeleted", _END.format(table="groups")),
+THINGS = (
+    Fold.of(["GroupCreated"], _CREATE_GROUPS),
+    Fold.of(["UserRegistered"], _REGISTER_USERS),
+    Fold.of(["ClassCreated"], _CREATE_CLASSES),
+    Fold.of(["GroupRenamed"], _CHANGE_GROUPS),
+    Fold.of(_CLASS_CHANGES, _CHANGE_CLASSES),
 )
-"""In the order in which they must run."""
+_MEMBERS = (
+    Fold.of(["MemberWithdrawn"], _MAKE_WAY.format(events=_events("MemberWithdrawn"))),
+    # OFFSET 0: the role of each event is read, so that one without it fails, also where it does not count in the end.
+    Fold.of(
+        MEMBER_CHANGES,
+        CHANGE_MEMBERS.format(
+            events=f"({MEMBER_EVENTS} OFFSET 0)", there="class_id <> ALL(%(void)s::uuid[]) AND user_id <> ALL(%(void)s::uuid[])"
+        ),
+    ),
+)
+ENDINGS = (_end("UserRemoved", "users"), _end("ClassDeleted", "classes"), _end("GroupDeleted", "groups"))
+
+FOLDS = (*THINGS, *_MEMBERS, *ENDINGS)
+"""In the order in which they must run; a load of empty tables has its own for the members (see `projections.loading`)."""
 
 # With a skipped withdrawal, an enrolment can meet the membership that was not ended.
-MAKE_WAY_FOR_ENROLMENTS = _WITHDRAW_MEMBERS.replace("'MemberWithdrawn'", "'MemberEnrolled'")
+MAKE_WAY_FOR_ENROLMENTS = _MAKE_WAY.format(events=_events("MemberEnrolled"))
 """To run first where any event is skipped."""
 
 # A skipped event counts in its stream all the same: versions are what commands are compared with (`If-Match`).
@@ -168,9 +185,9 @@ COUNT_SKIPPED = tuple(
     f"""
     UPDATE {{schema}}.{table} SET version = greatest({table}.version, event.version)
     FROM (SELECT originator_id AS id, max(originator_version) AS version FROM log.events
-          WHERE notification_id = ANY(%(positions)s::bigint[]) GROUP BY originator_id) AS event
+          WHERE notification_id = ANY(%(skipped)s::bigint[]) GROUP BY originator_id) AS event
     WHERE {table}.id = event.id
     """
     for table in ("groups", "classes")
 )
-"""To run with the positions that are skipped."""
+"""To run where the range has skipped events."""

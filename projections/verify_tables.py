@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import psycopg
 from psycopg import IsolationLevel
 
-from projections import comparison, shadow
+from projections import comparison, loading, shadow
 from projections.comparison import Difference
-from projections.projector import cascade, project
+from projections.projector import project
 from projections.shadow import BATCH
 from projections.tables import SCHEMA, SHADOW
 from projections.verify_log import Progress, refuse_ahead
@@ -28,8 +28,8 @@ def verify_tables(conninfo: str, on_progress: Progress = lambda *_: None, most: 
             row = connection.execute("SELECT coalesce(max(notification_id), 0) FROM log.events").fetchone()
             refuse_ahead(upto, row[0] if row else 0)
             shadow.create(connection)
-            while (step := project(connection, SHADOW, limit=BATCH, stop=upto)).events:
+            while (step := project(connection, SHADOW, limit=BATCH, stop=upto, folds=loading.FOLDS)).events:
                 on_progress(step.position, upto)
-            cascade(connection, SHADOW)
+            loading.finish(connection, SHADOW)
             yield from comparison.differences(connection, most)
         shadow.release(connection)

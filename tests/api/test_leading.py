@@ -3,6 +3,7 @@
 import itertools
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -27,8 +28,12 @@ from tests.api.client import Api, done
 from tests.api.processes import SECONDS, started
 from tests.conftest import binaries, by, folder
 from tests.domain.threads import eventually, waiting_backend
+from tests.faults.proxy import Proxy
 from tests.projections.tables import checkpoint, record_everything, rows
 from tests.serving import free_port
+
+SERVER_END = {"client_connection_check_interval": "1s", "idle_in_transaction_session_timeout": "5s", "statement_timeout": "0"}
+CLIENT_END = {"TCP_KEEPIDLE": 2, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 2, "TCP_USER_TIMEOUT": 4000}
 
 
 def leader(connection: Connection[Any]) -> str:
@@ -115,6 +120,8 @@ def test_a_frozen_leader_shows_as_stalled_and_loses_its_lead(
 def test_a_leader_frozen_in_its_transaction_is_fenced_off(
     roster: Roster, connection: Connection[Any], database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The stand-by ends nobody here: the server itself ends the session that says nothing any more in the middle of its transaction.
+    monkeypatch.setattr(runners, "FROZEN_SECONDS", 1e6)
     head = record_everything(roster)
     with psycopg.connect(database) as blocking, started("project", DATABASE_URL=database) as first:
         blocking.execute("LOCK TABLE roster.class_members IN SHARE MODE")
@@ -122,13 +129,42 @@ def test_a_leader_frozen_in_its_transaction_is_fenced_off(
         first.send_signal(signal.SIGSTOP)
         blocking.rollback()
         with running(database, "stand-by"):
-            # The server ends the session that says nothing any more in the middle of its transaction.
             eventually(lambda: checkpoint(connection) == head)
             assert leader(connection) == "stand-by"
             first.send_signal(signal.SIGCONT)
             position = roster.register_user(uuid4(), by()).position
             eventually(lambda: checkpoint(connection) == position)
     is_as_rebuilt(connection, database)
+
+
+def test_a_leader_whose_network_is_gone_without_a_word_loses_its_lead_and_stands_by_when_it_is_back(
+    roster: Roster, connection: Connection[Any], database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runners, "FROZEN_SECONDS", 2)
+    with Proxy(database).running() as proxy, running(proxy.conninfo, "far away"):
+        eventually(lambda: leader(connection) == "far away")
+        proxy.freeze()
+        with running(database, "stand-by"):
+            position = roster.register_user(uuid4(), by()).position
+            eventually(lambda: checkpoint(connection) == position)
+            assert leader(connection) == "stand-by"
+            proxy.thaw()
+            position = roster.register_user(uuid4(), by()).position
+            eventually(lambda: checkpoint(connection) == position)
+            assert leader(connection) == "stand-by"
+        eventually(lambda: leader(connection) == "far away")
+    is_as_rebuilt(connection, database)
+
+
+def test_both_ends_of_a_session_that_projects_watch_the_other(database: str) -> None:
+    """What the server's end says of TCP shows over TCP only, which the server of the tests does not speak; a proxy in front of it does."""
+    with Proxy(database).running() as proxy, psycopg.connect(Runner(proxy.conninfo, "far away")._conninfo, autocommit=True) as session:
+        session.execute(runners._SESSION)
+        server_end = {name: session.execute(f"SHOW {name}").fetchone() for name in SERVER_END}
+        with socket.socket(fileno=os.dup(session.fileno())) as client:
+            client_end = {name: client.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in CLIENT_END}
+    assert server_end == {name: (value,) for name, value in SERVER_END.items()}
+    assert client_end == CLIENT_END
 
 
 def test_projecting_goes_on_after_postgresql_was_killed() -> None:

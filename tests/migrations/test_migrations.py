@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from domain.roster import Roster
 from migrations import commands
-from projections import shadow
+from projections import loading, shadow
 from projections.tables import SCHEMA, SHADOW, Table
 from tests.conftest import by, execute
 from tests.projections.catalog import definitions
@@ -112,6 +112,7 @@ def test_models_and_migrations_are_equal(database: str) -> None:
 def test_shadow_tables_are_made_as_the_migrations_make_the_read_tables(database: str, connection: Connection[Any]) -> None:
     migrated = definitions(connection, SCHEMA)
     shadow.create(connection)
+    loading.finish(connection, SHADOW)
     shadow.complete(connection)
     assert definitions(connection, SHADOW) == migrated
     assert all(migrated[kind] for kind in ("columns", "constraints", "indexes"))

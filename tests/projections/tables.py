@@ -60,6 +60,8 @@ def record_everything(roster: Roster) -> int:
     for role in (Role.STUDENT, Role.STUDENT, Role.TEACHER):
         roster.withdraw(CLASS, OTHER_USER, by())
         roster.enrol(CLASS, OTHER_USER, role, by())
+    # Back from teacher: the last role counts, not the highest.
+    roster.change_role(CLASS, OTHER_USER, Role.STUDENT, by())
     roster.withdraw(OTHER_CLASS, USER, by())
     roster.rename_group(GROUP, "West", by())
     roster.change_class(CLASS, by(), name="Physics", settings={"b": [1, {"c": None}], "a": True})

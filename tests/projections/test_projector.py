@@ -175,6 +175,11 @@ def test_the_database_computes_membership_ids_as_documented(connection: Connecti
         assert row == (membership_id(class_id, user_id),)
 
 
+def test_postgresql_computes_membership_ids_in_place_with_one_hash(connection: Connection[Any]) -> None:
+    plan = connection.execute("EXPLAIN (VERBOSE) SELECT public.membership_id(class_id, user_id) FROM roster.class_members").fetchall()
+    assert str(plan).count("sha256") == 1
+
+
 def test_a_role_change_is_an_update_of_the_same_membership(live: Live) -> None:
     changes = live.changed("class_members", membership_id(CLASS, USER), lambda r: r.change_role(CLASS, USER, Role.TEACHER, by()))
     assert changes == {"role": ("student", "teacher")}

@@ -100,6 +100,9 @@ def test_a_rebuild_in_many_batches_reports_each(
     assert all(state.total == head for state in seen)
     assert seen[0].per_second is not None
     assert seen[0].seconds_left is not None
+    # What comes after all events are taken in takes as long again; once they are, nobody knows how much of it is over.
+    assert seen[0].seconds_left * seen[0].per_second == pytest.approx(2 * head - batch)
+    assert seen[-1].seconds_left is None
     assert rows(connection) == live
 
 

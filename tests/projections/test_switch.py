@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -12,8 +13,8 @@ from psycopg.conninfo import make_conninfo
 
 from domain.event_codec import EventCodec
 from domain.roster import Roster
-from projections import comparison, rebuild, rebuild_record, shadow, skips, switch
-from projections.projector import EventFails, project_up_to_failure
+from projections import comparison, loading, rebuild, rebuild_record, shadow, skips, switch
+from projections.projector import EventFails, project, project_up_to_failure
 from projections.rebuild import Rebuild
 from projections.runner import _RECORD_FAILURE
 from projections.switch import ReaderInTheWay, SwitchImpossible
@@ -61,6 +62,57 @@ def test_a_rebuild_says_in_how_many_rows_the_old_tables_differed(head: int, conn
     connection.execute("INSERT INTO roster.users (id, created_at, version) VALUES (gen_random_uuid(), now(), 1)")
     assert Rebuild(database).run().differing == 3
     assert Rebuild(database).run().differing == 0
+
+
+def test_live_tables_that_are_far_behind_are_not_compared(
+    head: int, roster: Roster, connection: Connection[Any], database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rebuild, "BATCH", 3)
+    for _ in range(5):
+        roster.register_user(uuid4(), by())
+    ended = Rebuild(database).run()
+    assert (ended.state, ended.done, ended.differing) == ("done", head + 5, None)
+
+
+def test_while_it_switches_nobody_reads_or_projects_into_the_old_tables(
+    head: int, roster: Roster, connection: Connection[Any], database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, refused = switch.switch, list[str]()
+    roster.register_user(uuid4(), by())
+
+    def switching(rebuilding: Connection[Any]) -> None:
+        roster.register_user(uuid4(), by())
+        with psycopg.connect(database, autocommit=True) as other:
+            other.execute("SET lock_timeout = '50ms'")
+            reads = [partial(other.execute, f"SELECT FROM roster.{table}") for table in shadow.TABLES]
+            attempts: list[Callable[[], Any]] = [partial(project_all, other), *reads]
+            for attempt in attempts:
+                with pytest.raises(psycopg.errors.LockNotAvailable):
+                    attempt()
+                refused.append("waits")
+        real(rebuilding)
+
+    monkeypatch.setattr(switch, "switch", switching)
+    assert Rebuild(database).run().done == head + 1
+    assert len(refused) == 1 + len(shadow.TABLES)
+    assert checkpoint(connection) == head + 1
+    assert project_all(connection) == head + 2
+
+
+def test_it_switches_though_events_never_stop_coming(
+    head: int, roster: Roster, connection: Connection[Any], database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = list[int]()
+
+    def busy(*arguments: Any, **named: Any) -> Any:
+        assert len(calls) < 50, "it waits for a moment without events"
+        calls.append(roster.register_user(uuid4(), by()).position)
+        return project(*arguments, **named)
+
+    monkeypatch.setattr(rebuild, "project", busy)
+    assert Rebuild(database).run().state == "done"
+    assert project_all(connection) == calls[-1]
+    assert list(verify_tables(database)) == []
 
 
 def test_a_transaction_older_than_the_new_tables_never_finds_them_half_empty(head: int, connection: Connection[Any], database: str) -> None:
@@ -115,7 +167,7 @@ STEPS: list[tuple[Any, str]] = [
     (switch, "refuse_impossible"),
     (shadow, "create"),
     (rebuild, "project"),
-    (rebuild, "cascade"),
+    (loading, "finish"),
     (shadow, "complete"),
     (comparison, "count"),
     (switch, "refuse_older_snapshots"),

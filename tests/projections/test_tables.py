@@ -180,7 +180,7 @@ def test_relations_lead_both_ways(roster: Roster, connection: Connection[Any], s
     assert {class_.id for class_ in group.classes} == {CLASS, OTHER_CLASS}
     class_ = session.get_one(ClassRow, CLASS)
     assert class_.group is group
-    assert {member.user_id: member.role for member in class_.members} == {USER: Role.TEACHER, OTHER_USER: Role.TEACHER}
+    assert {member.user_id: member.role for member in class_.members} == {USER: Role.TEACHER, OTHER_USER: Role.STUDENT}
     user = session.get_one(UserRow, USER)
     (membership,) = user.memberships
     assert membership.class_ is class_

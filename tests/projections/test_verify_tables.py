@@ -62,6 +62,14 @@ def test_a_changed_a_missing_and_an_extra_row_are_found_in_every_table(head: int
     assert found["classes"].expected in before["classes"]
 
 
+def test_what_has_the_same_value_in_other_bytes_is_a_difference(head: int, connection: Connection[Any], database: str) -> None:
+    changed = connection.execute(
+        "UPDATE roster.classes SET settings = jsonb_set(settings, '{ratio}', '0.10') WHERE settings ->> 'ratio' = '0.1'"
+    )
+    assert changed.rowcount
+    assert "0.10" in str(next(verify_tables(database)).found)
+
+
 def test_no_more_differences_are_named_than_asked_for(head: int, connection: Connection[Any], database: str) -> None:
     for _ in range(5):
         connection.execute("INSERT INTO roster.users (id, created_at, version) VALUES (gen_random_uuid(), now(), 1)")
