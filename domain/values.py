@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+from uuid import UUID
 
 from domain.errors import InvalidValue
 
@@ -25,6 +26,9 @@ NUMBER_LIMIT = 2**53
 """Largest absolute integer in settings: every JSON reader keeps integers exactly up to here (RFC 8259, section 6)."""
 
 Settings = dict[str, Any]
+
+Groups = frozenset[UUID] | None
+"""The groups that a caller is confined to, None where they may see and change all. What is of others is to them as if it did not exist."""
 
 
 class Role(StrEnum):
