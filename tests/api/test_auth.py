@@ -16,27 +16,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from api.auth import ADMIN, AUDIT, READ, SCOPES, WRITE
-from api.embedded import EmbeddedPostgres
 from tests.api.client import Api, done, error, problem, unknown_id
 from tests.api.conftest import serving
 from tests.api.identity import AUDIENCE, DROP, ISSUER, Provider, bearer, trusting
 from tests.api.processes import rosterlog, succeeds
-from tests.conftest import TEMPLATE, fresh_database
 
 PUBLIC = {"isAlive", "isReady", "getStarted", "explainProblem"}
-
-
-@pytest.fixture(scope="module")
-def provider() -> Provider:
-    return Provider()
-
-
-@pytest.fixture(scope="module")
-def guarded(server: EmbeddedPostgres, provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    keys = tmp_path_factory.mktemp("keys") / "jwks.json"
-    provider.write(keys)
-    with fresh_database(server, TEMPLATE) as database, serving(database, trusting(keys)) as client:
-        yield client
 
 
 @pytest.fixture
