@@ -36,8 +36,12 @@ _PART = "(ending.class_id::text || coalesce(ending.user_id::text, '')) COLLATE \
 _ENDED = "FROM log.endings AS ending JOIN log.events AS event USING (notification_id) WHERE"
 _ENDINGS = f"SELECT {_COLUMNS.format(own='ending')}, ending.role AS ended_role, {_PART} AS part, {skips.MARK} AS skipped {_ENDED}"
 
-# Removals of users who had memberships; each once, however many of these ended.
-_REMOVALS = f"SELECT DISTINCT ON (ending.notification_id) {_EVENT} {_ENDED} ending.topic = 'UserRemoved' AND"
+# Removals of users who had memberships, each once, however many of these it ended. One by one by their positions (OFFSET 0): as a join,
+# PostgreSQL would walk through the log for the few that there are.
+_REMOVALS = f"""
+    SELECT {_EVENT} FROM (SELECT DISTINCT notification_id AS position, group_id FROM log.endings WHERE topic = 'UserRemoved') AS ending
+    CROSS JOIN LATERAL (SELECT * FROM log.events WHERE notification_id = ending.position OFFSET 0) AS event WHERE
+"""
 
 _EACH = "SELECT entry.* FROM unnest(%(groups)s::uuid[]) AS mine (id) CROSS JOIN LATERAL ({run}) AS entry"
 """For each group through its own index: of all of them at once PostgreSQL would read everything, and sort it."""
@@ -117,7 +121,7 @@ _IN_GROUP = (
 _LEFT_GROUP = (_events("event.previous_group_id = %(subject)s"),)
 _IS_GIVEN = f"%(subject)s = {GROUPS_GIVEN}"
 # The removal of a user is of no group. It shows to those where it ended a membership, or who follows them would never hear of it.
-_OF_MINE = (_events("event.group_id = mine.id", _PLACE), Run(_REMOVALS, "ending.group_id = mine.id", place="ending.notification_id"))
+_OF_MINE = (_events("event.group_id = mine.id", _PLACE), Run(_REMOVALS, "ending.group_id = mine.id", place="ending.position"))
 
 CLASS = History("class-history", _OF_CLASS, _of_groups(_OF_CLASS))
 USER = History("user-history", _OF_USER, _of_groups(_OF_USER))
