@@ -1,13 +1,17 @@
 """Who is confined to groups meets what is of others as if it did not exist: on every route, in every answer, as a command and as a read."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from api.auth import SCOPES
 from tests.api.client import Api, done, problem, unknown_id
-from tests.api.identity import Provider, bearer
+from tests.api.conftest import serving
+from tests.api.identity import AUDIENCE, ISSUER, Provider, bearer, trusting
+from tests.api.processes import rosterlog, succeeds
 from tests.api.town import Town
 
 PUBLIC = {"isAlive", "isReady", "getStarted", "explainProblem"}
@@ -106,3 +110,24 @@ def test_what_is_of_no_group_is_refused_before_all_else(town: Town, operation: s
 def test_a_claim_that_can_not_be_read_is_no_reason_to_show_everything(guarded: Api, provider: Provider, claim: Any) -> None:
     refused = guarded.get("/v1/groups", headers=bearer(provider.token(roster_groups=claim)))
     assert "roster_groups" in problem(refused, 401, "unauthenticated")["detail"]
+
+
+def test_an_empty_list_sees_nothing_and_ids_may_be_written_in_any_way(town: Town) -> None:
+    for path in ("/v1/groups", "/v1/classes", "/v1/users", "/v1/history"):
+        assert town.confined().items(path) == []
+    assert [group["id"] for group in town.confined(town.group.upper(), town.group).items("/v1/groups")] == [town.group]
+
+
+def test_another_claim_can_confine_and_the_command_line_makes_such_tokens(database: str, tmp_path: Path) -> None:
+    key = tmp_path / "key.pem"
+    environment = {"AUTH_KEYS": str(key), "AUTH_ISSUER": ISSUER, "AUTH_AUDIENCE": AUDIENCE, "AUTH_GROUPS_CLAIM": "schools"}
+    arguments = ["token", "--key", str(key), "--subject", "me", *(part for scope in SCOPES for part in ("--scope", scope))]
+    everywhere = succeeds(*arguments, "--make-key", **environment).strip()
+    with serving(database, trusting(key, auth_groups_claim="schools")) as api:
+        api.headers.update(bearer(everywhere))
+        north, south = api.new_group("North"), api.new_group("South")
+        confined = succeeds(*arguments, "--group", south, "--group", unknown_id(), **environment).strip()
+        assert [group["id"] for group in api.items("/v1/groups")] == [north, south]
+        api.headers.update(bearer(confined))
+        assert [group["id"] for group in api.items("/v1/groups")] == [south]
+    assert "valid UUID" in rosterlog(*arguments, "--group", "north", **environment).stderr
