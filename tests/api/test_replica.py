@@ -156,7 +156,7 @@ def test_a_read_that_a_switch_cancels_runs_again(names: tuple[str, str], standby
 
     assert asyncio.run(read_while_a_rebuild_switches()) == [(0,)]
     cancelled = "SELECT confl_lock > 0 FROM pg_stat_database_conflicts WHERE datname = current_database()"
-    assert eventually(lambda: standby.execute(cancelled).fetchone()) == (True,)
+    assert eventually(lambda: standby.execute(cancelled).fetchone() == (True,))
 
 
 def is_running(standby: Connection[Any], statement: str) -> bool:
