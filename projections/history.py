@@ -177,9 +177,8 @@ class Question:
         conditions = [run.whose, *(condition for name, condition in _FILTERS.items() if name in self.filters)]
         conditions += ["{place} BETWEEN %(first)s AND %(last)s", after]
         order = f"{{place}} {self.order}" + (f", part {self.order}" if run.own == "ending" else "")
-        return f"{run.select} {' AND '.join(conditions)} ORDER BY {order} LIMIT %(limit)s".replace("{place}", place).replace(
-            "{own}", run.own
-        )
+        select = f"{run.select} {' AND '.join(conditions)} ORDER BY {order} LIMIT %(limit)s"
+        return select.replace("{place}", place).replace("{own}", run.own)
 
     def _place(self, run: Run) -> str:
         """Return what to order a run by."""
