@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import problems
 from api.keys import KeysUnreadable
-from api.tokens import GROUPS_CLAIM, Confined, Principal, Tokens, Unauthenticated
+from api.tokens import Principal, Tokens, Unauthenticated
 
 READ, WRITE, AUDIT, ADMIN = SCOPES = ("roster.read", "roster.write", "roster.audit", "roster.admin")
 
@@ -18,6 +18,8 @@ _PUBLIC_BELOW = ("/docs/", "/problems/")
 _ADMIN = ("/metrics", "/v1/projections")
 _AUDIT = ("/history", "/diff", "/v1/events")
 _READING = {"GET", "HEAD", "OPTIONS"}
+_IN_GROUPS = ("/v1/classes", "/v1/groups/", "/v1/enrolments")
+"""Where commands are about what is in a group. All others are closed to tokens that are confined to groups, a new one at first, too."""
 
 
 def needed(method: str, path: str) -> str | None:
@@ -31,8 +33,13 @@ def needed(method: str, path: str) -> str | None:
     return AUDIT if path.endswith(_AUDIT) else READ
 
 
+def is_for_all_groups(method: str, path: str) -> bool:
+    """Tell whether a request is about what is of no one group: users, new groups, the projection."""
+    return path.startswith(_ADMIN) or (method not in _READING and not path.startswith(_IN_GROUPS))
+
+
 class Authentication:
-    """Refuses requests without a token (401) or without the scope they need (403), before their body is read."""
+    """Refuses requests without a token (401), or whose token does not allow them (403), before their body is read."""
 
     def __init__(self, app: ASGIApp, *, tokens: Tokens, metrics_open: bool) -> None:
         """Wrap an ASGI app; with `metrics_open`, /metrics needs no token."""
@@ -56,10 +63,6 @@ class Authentication:
         except Unauthenticated as refused:
             await _unauthenticated(request, refused)(scope, receive, send)
             return
-        except Confined:
-            detail = f"The token is confined to groups by its claim {GROUPS_CLAIM}, which this release can't do."
-            await problems.respond(request, "token-confined", 403, detail)(scope, receive, send)
-            return
         except KeysUnreadable as wrong:
             problems.logger.error("tokens can't be checked: %s", wrong)
             detail = "Tokens can't be checked right now: the identity provider's keys can't be read."
@@ -74,6 +77,10 @@ class Authentication:
             challenge = {"WWW-Authenticate": f'Bearer realm="rosterlog", error="insufficient_scope", scope="{wanted}"'}
             detail = f"This needs a token with the scope {wanted}."
             await problems.respond(request, "scope-missing", 403, detail, headers=challenge)(scope, receive, send)
+            return
+        if principal.groups is not None and is_for_all_groups(scope["method"], scope["path"]):
+            detail = "This needs a token that is not confined to groups: it is about what is of no one group."
+            await problems.respond(Request(scope), "token-confined", 403, detail)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
 
 import psycopg
 import typer
@@ -167,6 +168,7 @@ def token(
     subject: Annotated[str, typer.Option(help="Whom the token speaks for; the actor of the commands.")],
     key: Annotated[Path, typer.Option(help="The private key, as PEM: RSA, EC or Ed25519.")],
     scope: Annotated[list[str], typer.Option(help=f"What it allows, once for each scope: {', '.join(SCOPES)}.")],
+    group: Annotated[list[UUID] | None, typer.Option(help="A group that it is confined to, by id, once for each; without it all.")] = None,
     minutes: Annotated[int, typer.Option(min=1, help="How long it counts.")] = 60,
     make_key: Annotated[bool, typer.Option("--make-key", help="Make the key first; an existing file is an error.")] = False,  # noqa: FBT002
 ) -> None:
@@ -178,7 +180,8 @@ def token(
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: the scopes are {', '.join(SCOPES)}")
     if make_key:
         keys.make(key)
-    out.print(tokens.make(settings, key, subject, scope, timedelta(minutes=minutes)), markup=False)
+    groups = frozenset(group) if group else None
+    out.print(tokens.make(settings, key, subject, scope, timedelta(minutes=minutes), groups), markup=False)
 
 
 @cli.command()

@@ -10,6 +10,7 @@ from uuid import UUID
 from fastapi import Depends, Request
 from starlette.responses import JSONResponse, Response
 
+from api.confinement import groups_of
 from api.reads import WAIT_SECONDS
 from api.service import Service
 from domain.commanding import BoundCommand
@@ -46,6 +47,7 @@ class Commands:
         self.by = by
         self.expected = expected
         self._repeatable = repeatable
+        self._groups = groups_of(request)
 
     @property
     def id(self) -> UUID:
@@ -54,9 +56,9 @@ class Commands:
 
     async def give(self, command: BoundCommand[...], *args: object, **kwargs: object) -> Outcome:
         """Give a command to the roster. Raises what the command raises, or `StoreUnavailable` where the database says nothing."""
-        given = command.once(self._repeatable).submit(*args, by=self.by, **kwargs)
+        ready = command.once(self._repeatable).within(self._groups)
         try:
-            return await self._service.handover.result(given, GIVE_SECONDS)
+            return await self._service.handover.result(ready.submit(*args, by=self.by, **kwargs), GIVE_SECONDS)
         except TimeoutError as silent:
             raise StoreUnavailable from silent
 
@@ -67,10 +69,10 @@ class Commands:
         # An answer that may be asked for again is that of its own moment, so that it can be given again.
         at = outcome.position if self._repeatable else None
         try:
-            _, version, item = await self._service.reads.found(thing, ids, at)
+            _, version, item = await self._service.reads.found(thing, ids, at, self._groups)
         except (Unknown, Gone):
             # Another command ended it meanwhile; this one is answered with what it made.
-            _, version, item = await self._service.reads.found(thing, ids, outcome.position)
+            _, version, item = await self._service.reads.found(thing, ids, outcome.position, self._groups)
         created = location is not None and outcome.changed
         headers = _headers(outcome, version) | ({"Location": location} if created and location else {})
         return Response(item, 201 if created else 200, headers, "application/json")
@@ -163,7 +165,10 @@ def _repeatable(request: Request, subject: str, key: str | None) -> Repeatable |
     found = _KEY.fullmatch(key.strip())
     if found is None:
         raise InvalidValue("header:Idempotency-Key", "key", "Idempotency-Key is 1 to 255 visible ASCII characters, such as a UUID")
-    digest = sha256(request.scope["query_string"] + b"\0" + request.state.body).digest()
+    # With other groups it is another request: what came of it may be of groups that the caller is confined to no more.
+    groups = groups_of(request)
+    confined = b"" if groups is None else b"\0" + b"".join(sorted(group.bytes for group in groups))
+    digest = sha256(request.scope["query_string"] + b"\0" + request.state.body + confined).digest()
     return Repeatable(Key(subject, f"{request.method} {request.url.path}", found[1] or found[2]), digest)
 
 

@@ -1,5 +1,7 @@
 """Answering what differs between two moments."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -7,29 +9,33 @@ import msgspec
 from fastapi import Request
 from starlette.responses import Response
 
+from api import confinement
+from api.confinement import groups_of
 from api.moments import Moment
 from api.reads import Reads, answer_whole
 from api.schemas import DiffQuery
 from domain.errors import InvalidValue
+from domain.values import Groups
 from projections import diff, queries
-from projections.queries import Thing
+from projections.queries import Source, Thing
 
 _STATES = {queries.CLASS_BY_ID.kind: diff.CLASS, queries.GROUP_BY_ID.kind: diff.GROUP}
 
 
-async def answer(request: Request, reads: Reads, thing: Thing, ids: dict[str, UUID], query: DiffQuery) -> Response:
+async def answer(request: Request, reads: Reads, thing: Thing, ids: Mapping[str, UUID], query: DiffQuery) -> Response:
     """Answer with what differs of a class or group between two moments. Raises that it is unknown at both, or gone at both."""
     await reads.wait_for(query.min_position)
     first, last = await _positions(reads, query)
-    before = diff.fields(await reads.rows(_STATES[thing.kind], {**ids, "at": first}))
-    after = diff.fields(await reads.rows(_STATES[thing.kind], {**ids, "at": last}))
+    asking = _Asking(reads, groups_of(request))
+    before = diff.fields(await asking.rows(_STATES[thing.kind], first, **ids))
+    after = diff.fields(await asking.rows(_STATES[thing.kind], last, **ids))
     if not before and not after:
-        await _raise_missing(reads, thing, ids, first, last)
+        await asking.raise_missing(thing, ids, first, last)
     parameters = {"ids_from": list(before), "ids_to": list(after), "from": first, "to": last}
     members: Any = await reads.rows(diff.MEMBERS, parameters)
     found = diff.difference(
-        diff.Classes(before, await _elsewhere(reads, after.keys() - before.keys(), first)),
-        diff.Classes(after, await _elsewhere(reads, before.keys() - after.keys(), last)),
+        diff.Classes(before, await asking.elsewhere(after.keys() - before.keys(), first)),
+        diff.Classes(after, await asking.elsewhere(before.keys() - after.keys(), last)),
         members,
     )
     return answer_whole(request, msgspec.json.encode(found).decode(), last)
@@ -48,13 +54,22 @@ async def _positions(reads: Reads, query: DiffQuery) -> tuple[int, int]:
     return first, last
 
 
-async def _raise_missing(reads: Reads, thing: Thing, ids: dict[str, UUID], first: int, last: int) -> None:
-    """Raise that the thing is missing at both moments; a group that exists at one of them has no classes at either."""
-    version = (await reads.rows(thing.statement(at=first), {**ids, "at": first}))[0][1]
-    if version is None:
-        await reads.found(thing, ids, last)
+@dataclass(frozen=True)
+class _Asking:
+    """Asks for states of the past, for a caller who may be confined to groups: where a class is not in these, it is not."""
 
+    reads: Reads
+    groups: Groups
 
-async def _elsewhere(reads: Reads, class_ids: set[UUID], at: int) -> dict[UUID, UUID]:
-    rows = await reads.rows(diff.ELSEWHERE, {"ids": list(class_ids), "at": at}) if class_ids else []
-    return dict(rows)
+    async def rows(self, source: Source, at: int, **parameters: Any) -> list[tuple[Any, ...]]:
+        statement = source.select(confined=self.groups is not None)
+        return await self.reads.rows(statement, {**parameters, "at": at, **confinement.parameters(self.groups)})
+
+    async def raise_missing(self, thing: Thing, ids: Mapping[str, UUID], first: int, last: int) -> None:
+        """Raise that the thing is missing at both moments; a group that exists at one of them has no classes at either."""
+        if not await self.rows(thing.at, first, **ids):
+            await self.reads.found(thing, ids, last, self.groups)
+
+    async def elsewhere(self, class_ids: set[UUID], at: int) -> dict[UUID, UUID]:
+        """Return where classes are that are not in the state that is compared."""
+        return dict(await self.rows(diff.ELSEWHERE, at, ids=list(class_ids))) if class_ids else {}

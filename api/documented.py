@@ -31,7 +31,7 @@ _SAYS = {
     409: "The command contradicts the roster as it is.",
     410: "The path's thing has ended for good.",
     401: "No token that counts, where authentication is configured.",
-    403: "The token lacks the scope.",
+    403: "The token lacks the scope, or is confined to groups.",
     412: "The thing is at another version than If-Match says.",
     413: "The body is too large.",
     415: "The body is not declared as JSON.",

@@ -2,7 +2,7 @@
 
 Both read the log itself, whose positions have no gaps and are in the order of commit: who goes on after the last position it has seen
 misses nothing and sees nothing twice. A stream reads the log at its reader's own pace, over a connection that it gives back after each
-page; one follower for the whole process wakes the streams.
+page; one follower for the whole process wakes the streams. Who is confined to groups gets the events of these, and passes over the others.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import msgspec
 from fastapi import Request
 from starlette.responses import Response, StreamingResponse
 
+from api.confinement import groups_of
 from api.negotiation import EVENT_STREAM, JSON, negotiated
 from api.problems import TooManyStreams
 from api.protocol import END
@@ -29,7 +30,6 @@ COMMENT_SECONDS = 15.0
 STREAMS = 1000
 """Most streams of a process at the same time; each takes some memory and a file descriptor."""
 
-_EVERYTHING = Question(history.EVERYTHING)
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "Vary": "Accept"}
 
 
@@ -49,41 +49,45 @@ class Feed:
         streaming = negotiated(request, JSON, EVENT_STREAM) == EVENT_STREAM
         last_seen = (last_event_id or "").strip() if streaming else ""
         after = _position(last_seen) if last_seen else query.after
-        ((head, _, _),) = await self._reads.rows(_EVERYTHING.span(), {})
+        question = Question(history.EVERYTHING, groups=groups_of(request))
+        ((head, _, _),) = await self._reads.rows(question.span(), {})
         if after > head:
             place = "header:Last-Event-ID" if last_seen else "parameter:after"
             raise InvalidValue(place, "head", f"position {after} is past the head of the log, {head}")
         if not streaming:
-            return await self._page(request, after, head, query.limit)
+            return await self._page(request, question, after, head, query.limit)
         if self._open >= STREAMS:
             raise TooManyStreams
         request.scope["state"][END] = self._closing.set
-        return StreamingResponse(self._stream(after), headers={**_HEADERS, "Roster-Position": str(head)}, media_type=EVENT_STREAM)
+        return StreamingResponse(self._stream(question, after), headers={**_HEADERS, "Roster-Position": str(head)}, media_type=EVENT_STREAM)
 
-    async def _page(self, request: Request, after: int, head: int, limit: int) -> Response:
-        events = [entry.event for entry in await self._read(after, head, limit)]
-        body = {"items": events, "after": events[-1]["position"] if events else after, "head": head}
+    async def _page(self, request: Request, question: Question, after: int, head: int, limit: int) -> Response:
+        entries, after = await self._read(question, after, head, limit)
+        body = {"items": [entry.event for entry in entries], "after": after, "head": head}
         answer = answer_whole(request, msgspec.json.encode(body).decode(), head)
         answer.headers["Vary"] = "Accept"
         return answer
 
-    async def _stream(self, after: int) -> AsyncIterator[bytes]:
+    async def _stream(self, question: Question, after: int) -> AsyncIterator[bytes]:
         self._open += 1
+        now = asyncio.get_running_loop().time
         try:
+            silent_until = now() + COMMENT_SECONDS
             while not self._closing.is_set():
-                if await self._comes_after(after):
+                entries: list[Entry] = []
+                if await self._comes_after(after, silent_until - now()):
                     async with self._reads.streaming:
-                        entries = await self._read(after, after + PAGE, PAGE)
-                    after = max([after, *(int(entry.event["position"]) for entry in entries)])
-                    yield b"".join(map(_as_event, entries))
-                elif not self._closing.is_set():
-                    yield b":\n\n"
+                        entries, after = await self._read(question, after, self._head.position, PAGE)
+                if not entries and (now() < silent_until or self._closing.is_set()):
+                    continue
+                yield b"".join(map(_as_event, entries)) or b":\n\n"
+                silent_until = now() + COMMENT_SECONDS
         finally:
             self._open -= 1
 
-    async def _comes_after(self, position: int) -> bool:
-        """Wait until there is an event after `position`, the time for a comment has come, or the process goes down."""
-        waiting = {asyncio.ensure_future(self._head.is_past(position, COMMENT_SECONDS)), asyncio.ensure_future(self._closing.wait())}
+    async def _comes_after(self, position: int, seconds: float) -> bool:
+        """Wait until there is an event after `position`, so many seconds have passed, or the process goes down."""
+        waiting = {asyncio.ensure_future(self._head.is_past(position, seconds)), asyncio.ensure_future(self._closing.wait())}
         try:
             done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -91,8 +95,11 @@ class Feed:
                 task.cancel()
         return all(task.result() for task in done) and not self._closing.is_set()
 
-    async def _read(self, after: int, last: int, limit: int) -> list[Entry]:
-        return [history.entry(row) for row in await self._reads.rows(*_EVERYTHING.page(after + 1, last, limit, None))]
+    async def _read(self, question: Question, after: int, last: int, limit: int) -> tuple[list[Entry], int]:
+        """Return the next entries up to a position, at most `limit`, and after which one to go on."""
+        statement, parameters = question.page(after + 1, last, limit, None)
+        entries = question.entries(await self._reads.rows(statement, parameters))
+        return entries, int(entries[-1].event["position"]) if len(entries) == limit else max(after, last)
 
 
 def _as_event(entry: Entry) -> bytes:

@@ -1,6 +1,7 @@
 """Answering histories: a page as JSON, or the whole as CSV or NDJSON."""
 
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from uuid import UUID
 
 import msgspec
@@ -8,11 +9,13 @@ from fastapi import Request
 from starlette.responses import Response
 
 from api import cursors
+from api.confinement import groups_of
 from api.negotiation import CSV, JSON, NDJSON, negotiated
-from api.reads import Reads, answer_page
+from api.reads import Reads, answer_page, unknown
 from api.schemas import Event, HistoryPage
 from api.streams import PAGE, Items, streamed
 from domain.errors import InvalidValue
+from domain.values import Groups
 from projections import history
 from projections.history import Entry, History, Question
 from projections.queries import Thing
@@ -33,7 +36,7 @@ class Histories:
     ) -> Response:
         """Answer with a history, of a `thing` that it outlives, or of everything. Raises that the thing is unknown."""
         await self._reads.wait_for(page.min_position)
-        reading = _Reading(self._reads, asked, page, ids or {})
+        reading = _Reading(self._reads, asked, page, ids or {}, groups_of(request))
         await reading.begin()
         media_type = negotiated(request, JSON, CSV, NDJSON)
         if media_type == JSON:
@@ -41,8 +44,8 @@ class Histories:
         else:
             _refuse_pages(page, media_type)
             entries = await reading.after(None, PAGE)
-        if thing is not None and not entries:
-            await self._reads.raise_unknown(thing, ids or {}, reading.head)
+        if thing is not None and not entries and not await reading.is_any():
+            raise unknown(thing, ids or {})
         if media_type == JSON:
             return reading.answer(request, entries)
         return streamed(media_type, COLUMNS, reading.whole(entries), reading.head, asked.name)
@@ -51,13 +54,13 @@ class Histories:
 class _Reading:
     """One request's reading of a history, as of the head that it found."""
 
-    def __init__(self, reads: Reads, asked: History, page: HistoryPage, ids: Mapping[str, UUID]) -> None:
+    def __init__(self, reads: Reads, asked: History, page: HistoryPage, ids: Mapping[str, UUID], groups: Groups) -> None:
         self._reads = reads
         self._page = page
         filters = page.model_dump(include=_FILTERS, exclude_none=True)
         self._scope = cursors.scope(asked.name, **filters, **{f"path_{name}": id_ for name, id_ in ids.items()}, order=page.order)
         self._subject = {"subject": next(iter(ids.values()), None)}
-        self._question = Question(asked, page.order, filters)
+        self._question = Question(asked, page.order, filters, groups)
         self.head, self._first, self._last = 0, 1, 0
 
     async def begin(self) -> None:
@@ -68,10 +71,16 @@ class _Reading:
         return None if self._page.cursor is None else cursors.read(self._page.cursor, self._scope, history.KEY_TYPES)
 
     async def after(self, key: tuple[str, ...] | None, limit: int) -> list[Entry]:
-        statement, parameters = self._question.page(self._first, self._last, limit, key)
+        return await self._ask(self._question, self._first, self._last, limit, key)
+
+    async def is_any(self) -> bool:
+        """Tell whether there is any entry at all, whatever the filters."""
+        return bool(await self._ask(replace(self._question, filters={}), 1, self.head, 1, None))
+
+    async def _ask(self, question: Question, first: int, last: int, limit: int, key: tuple[str, ...] | None) -> list[Entry]:
+        statement, parameters = question.page(first, last, limit, key)
         # Planned anew each time: which index is best depends on which actor or type it is.
-        rows = await self._reads.rows(statement, {**parameters, **self._subject}, prepare=False)
-        return [history.entry(row) for row in rows]
+        return question.entries(await self._reads.rows(statement, {**parameters, **self._subject}, prepare=False))
 
     async def whole(self, entries: list[Entry]) -> AsyncIterator[Items]:
         while entries:

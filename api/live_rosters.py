@@ -7,7 +7,9 @@ from uuid import UUID
 
 from eventsourcing.application import LRUCache
 
+from api import confinement
 from api.gathering import Gathering, Row
+from domain.values import Groups
 from projections import many
 
 KEPT = 5_000
@@ -38,26 +40,35 @@ class LiveRosters:
     def __init__(self, rows: Rows) -> None:
         """Read with `rows`, which returns the rows of a statement."""
         self._rows = rows
-        self._gathering = Gathering(self._ask)
+        self._gatherings = {confined: self._gathered(confined=confined) for confined in (False, True)}
         self._kept: LRUCache[UUID, tuple[_State, str]] = LRUCache(KEPT)
 
-    async def read(self, class_id: UUID, wanted: str | None) -> tuple[int, int | None, str, int, str | None]:
+    async def read(self, class_id: UUID, wanted: str | None, groups: Groups) -> tuple[int, int | None, str, int, str | None]:
         """Return position, version, ETag, size and items of a roster; `wanted` is the ETag of what the caller says to have.
 
-        The version is null where there is no such class, the items where they are what the caller has, or too many for one page.
+        The version is null where there is no such class, or it is of none of the `groups` that the caller is confined to; the items where
+        they are what the caller has, or too many for one page.
         """
         kept = self._kept.get(class_id) if class_id in self._kept.cache else None
         known = _known(wanted) or (kept[0] if kept else (None, None, None))
-        position, version, size, tables, items = await self._gathering.answer(class_id, *known)
+        question = (class_id, *known, *confinement.question(groups))
+        position, version, size, tables, items = await self._gatherings[groups is not None].answer(*question)
+        if version is None:
+            return position, None, "", 0, None
         state = _State(version, size, tables)
         if items is not None:
             self._kept.put(class_id, (state, items))
         elif kept is not None and kept[0] == state:
             items = kept[1]
-        return position, version, state.etag if version is not None else "", size, items
+        return position, version, state.etag, size, items
 
-    async def _ask(self, questions: Sequence[Row]) -> Sequence[Row]:
-        return await self._rows(many.ROSTERS, [LARGEST, *map(list, zip(*questions, strict=True))])
+    def _gathered(self, *, confined: bool) -> Gathering:
+        statement = many.rosters(confined=confined)
+
+        async def ask(questions: Sequence[Row]) -> Sequence[Row]:
+            return await self._rows(statement, [LARGEST, *map(list, zip(*questions, strict=True))])
+
+        return Gathering(ask)
 
 
 def _known(etag: str | None) -> _State | None:

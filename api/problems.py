@@ -113,7 +113,7 @@ _NOT_OF_THE_DOMAIN = {
     "not-local": "The service has no authentication, so it answers this machine only, and no page of another one.",
     "unauthenticated": "The request needs a token that counts, as Authorization: Bearer <token>.",
     "scope-missing": "The token counts, but does not allow this. WWW-Authenticate names the scope that does.",
-    "token-confined": "The token is confined to groups, which this release can't do; it refuses it rather than show everything.",
+    "token-confined": "The token is confined to groups, and this is about what is of no one group: users, new groups, the projection.",
     "keys-unreadable": "Tokens can't be checked, because the identity provider's keys can't be read right now.",
     "internal-error": "A fault of the service. Its log has the cause under the request id.",
 }

@@ -15,7 +15,8 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from starlette.responses import Response
 
-from api import cursors
+from api import confinement, cursors
+from api.confinement import groups_of
 from api.gathering import Gathering, Row
 from api.live_rosters import LiveRosters
 from api.moments import Moment
@@ -24,13 +25,16 @@ from api.schemas import MemberPage, Page, PageAsOf, Reading, ReadingAsOf
 from domain.errors import (
     ClassDeleted,
     ClassUnknown,
+    Gone,
     GroupDeleted,
     GroupUnknown,
     MemberUnknown,
     StoreUnavailable,
+    Unknown,
     UserRemoved,
     UserUnknown,
 )
+from domain.values import Groups
 from projections import many, queries
 from projections.queries import CLASS_BY_ID, GROUP_BY_ID, MEMBER_BY_ID, USER_BY_ID, Listing, Parameters, Thing
 from projections.replica import POSITION, ReplicaVisibility
@@ -46,8 +50,8 @@ SILENT_SECONDS = 35.0
 STREAMING = 4
 """How many streams may read at the same moment: the other connections are for those who wait for one answer."""
 
-_UNKNOWN = {"group": GroupUnknown, "user": UserUnknown, "class": ClassUnknown}
-_GONE = {"group": GroupDeleted, "user": UserRemoved, "class": ClassDeleted}
+_UNKNOWN: Mapping[str, type[Unknown]] = {"group": GroupUnknown, "user": UserUnknown, "class": ClassUnknown}
+_GONE: Mapping[str, type[Gone]] = {"group": GroupDeleted, "user": UserRemoved, "class": ClassDeleted}
 _ETAG = re.compile(r'(?:W/)?"([^"]*)"')
 
 
@@ -65,7 +69,8 @@ class Reads:
         self._visibility = visibility
         self._replica = replica
         self._rosters = LiveRosters(self.rows)
-        self._things = {thing.kind: self._gathered(thing) for thing in (GROUP_BY_ID, USER_BY_ID, CLASS_BY_ID, MEMBER_BY_ID)}
+        things = (GROUP_BY_ID, USER_BY_ID, CLASS_BY_ID, MEMBER_BY_ID)
+        self._things = {(thing.kind, confined): self._gathered(thing, confined=confined) for thing in things for confined in (False, True)}
         self.streaming = asyncio.Semaphore(STREAMING)
 
     async def thing(self, request: Request, thing: Thing, ids: Mapping[str, UUID], reading: Reading) -> Response:
@@ -73,17 +78,20 @@ class Reads:
         if self._replica is not None and _is_live(reading):
             return await self._replica.thing(request, thing, ids, reading)
         at = await self._moment(reading)
-        position, version, item = await self.found(thing, ids, at)
+        position, version, item = await self.found(thing, ids, at, groups_of(request))
         return _answer(request, item, position, f'"{version}"')
 
-    async def found(self, thing: Thing, ids: Mapping[str, UUID], at: int | None = None) -> tuple[int, int, str]:
-        """Return position, version and JSON of one thing. Raises that it is unknown or gone."""
+    async def found(self, thing: Thing, ids: Mapping[str, UUID], at: int | None, groups: Groups) -> tuple[int, int, str]:
+        """Return position, version and JSON of one thing. Raises that it is unknown, to a caller confined to `groups`, or gone."""
+        confined = groups is not None
         if at is None:
-            position, version, item = await self._things[thing.kind].answer(*(ids[name] for name in many.IDS[thing.kind]))
+            question = (*(ids[name] for name in many.IDS[thing.kind]), *confinement.question(groups))
+            position, version, item = await self._things[thing.kind, confined].answer(*question)
         else:
-            position, version, item = (await self.rows(thing.statement(at=at), {**ids, "at": at}))[0]
+            parameters = {**ids, "at": at, **confinement.parameters(groups)}
+            position, version, item = (await self.rows(thing.statement(at=at, confined=confined), parameters))[0]
         if item is None:
-            await self.raise_missing(thing, ids, position, at)
+            await self._raise_missing(thing, ids, position, at, groups)
         return position, version, item
 
     async def roster(self, request: Request, class_id: UUID, page: MemberPage) -> Response:
@@ -92,9 +100,10 @@ class Reads:
             return await self._replica.roster(request, class_id, page)
         if page.model_fields_set <= {"limit", "min_position"}:
             await self.wait_for(page.min_position)
-            position, version, etag, size, items = await self._rosters.read(class_id, request.headers.get("if-none-match"))
+            groups = groups_of(request)
+            position, version, etag, size, items = await self._rosters.read(class_id, request.headers.get("if-none-match"), groups)
             if version is None:
-                await self.raise_missing(CLASS_BY_ID, {"class_id": class_id}, position, None)
+                await self._raise_missing(CLASS_BY_ID, {"class_id": class_id}, position, None, groups)
             elif size <= page.limit:
                 return _answer(request, f'{{"items":[{items}],"next_cursor":null}}', position, etag)
         return await self.listing(request, queries.MEMBERS, {"class_id": class_id}, page, {"role": page.role})
@@ -105,19 +114,19 @@ class Reads:
         """Answer with one page of a list. Raises that the thing it belongs to is unknown or gone."""
         if self._replica is not None and _is_live(page):
             return await self._replica.listing(request, listing, ids, page, filters)
-        at = await self._moment(page)
+        at, groups = await self._moment(page), groups_of(request)
         given = {name: value for name, value in (filters or {}).items() if value is not None}
         scope = cursors.scope(listing.name, **ids, **given)
         where = [queries.FILTERS[name] for name in given]
-        parameters: Parameters = {**ids, **given, "at": at, "limit": page.limit}
+        parameters: Parameters = {**ids, **given, "at": at, "limit": page.limit, **confinement.parameters(groups)}
         if page.cursor is not None:
             condition, key = listing.order.after(cursors.read(page.cursor, scope, listing.order.types))
             where.append(condition)
             parameters |= key
-        rows = await self.rows(listing.statement(at=at, where=tuple(where)), parameters)
+        rows = await self.rows(listing.statement(at=at, where=tuple(where), confined=groups is not None), parameters)
         position, version = rows[0][:2]
         if listing.parent is not None and version is None:
-            await self.raise_missing(listing.parent, ids, position, at)
+            await self._raise_missing(listing.parent, ids, position, at, groups)
         items = [row[2] for row in rows if row[2] is not None]
         more = len(items) > page.limit
         cursor = cursors.write(scope, tuple(map(_written, rows[page.limit - 1][3:]))) if more else None
@@ -162,8 +171,8 @@ class Reads:
         async with self.connection() as connection:
             return await _fetched(connection, statement, parameters, prepare=prepare)
 
-    def _gathered(self, thing: Thing) -> Gathering:
-        statement = many.things(thing)
+    def _gathered(self, thing: Thing, *, confined: bool) -> Gathering:
+        statement = many.things(thing, confined=confined)
 
         async def ask(questions: Sequence[Row]) -> Sequence[Row]:
             return await self.rows(statement, [list(column) for column in zip(*questions, strict=True)])
@@ -184,25 +193,27 @@ class Reads:
             with heard(connection, SILENT_SECONDS):
                 return await moment.resolve(connection)
 
-    async def raise_missing(self, thing: Thing, ids: Mapping[str, UUID], position: int, at: int | None) -> None:
+    async def _raise_missing(self, thing: Thing, ids: Mapping[str, UUID], position: int, at: int | None, groups: Groups) -> None:
         """Raise that a thing was unknown or gone at a position."""
         if thing.kind == "member":
-            await self.found(CLASS_BY_ID, ids, at)
-            if await self._was_created("user", ids["user_id"], position):
-                await self.found(USER_BY_ID, ids, at)
+            await self.found(CLASS_BY_ID, ids, at, groups)
+            if await self._was_created("user", ids["user_id"], position, groups):
+                await self.found(USER_BY_ID, ids, at, groups)
             raise MemberUnknown(ids["user_id"], class_id=ids["class_id"])
-        await self.raise_unknown(thing, ids, position)
-        raise _GONE[thing.kind](ids[f"{thing.kind}_id"])
-
-    async def raise_unknown(self, thing: Thing, ids: Mapping[str, UUID], position: int) -> None:
-        """Raise that a thing is unknown, unless it was created by a position."""
         stream = ids[f"{thing.kind}_id"]
-        if not await self._was_created(thing.kind, stream, position):
-            raise _UNKNOWN[thing.kind](stream)
+        if await self._was_created(thing.kind, stream, position, groups):
+            raise _GONE[thing.kind](stream)
+        raise unknown(thing, ids)
 
-    async def _was_created(self, kind: str, stream: UUID, position: int) -> bool:
-        rows = await self.rows(queries.FIRST_TOPIC, {"stream": stream, "position": position})
-        return rows == [(queries.CREATED_AS[kind],)]
+    async def _was_created(self, kind: str, stream: UUID, position: int, groups: Groups) -> bool:
+        """Tell whether there was such a thing by a position; to a caller confined to `groups`, in one of these at that position."""
+        rows = await self.rows(queries.STREAM, {"stream": stream, "position": position})
+        return any(topic == queries.CREATED_AS[kind] and (groups is None or group_id in groups) for topic, group_id in rows)
+
+
+def unknown(thing: Thing, ids: Mapping[str, UUID]) -> Unknown:
+    """Return the error that there is no such thing."""
+    return _UNKNOWN[thing.kind](ids[f"{thing.kind}_id"])
 
 
 async def _fetched(

@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import Request
 from starlette.responses import Response
 
+from api.confinement import groups_of
 from api.moments import Moment
 from api.negotiation import CSV, JSON, NDJSON, negotiated
 from api.reads import Reads
@@ -21,7 +22,7 @@ async def answer(request: Request, reads: Reads, group_id: UUID, reading: Readin
     """Answer with all rosters of a group. Raises that the group is unknown or gone."""
     await reads.wait_for(reading.min_position)
     at = await reads.position(Moment(reading.as_of, reading.at_position))
-    await reads.found(queries.GROUP_BY_ID, {"group_id": group_id}, at)
+    await reads.found(queries.GROUP_BY_ID, {"group_id": group_id}, at, groups_of(request))
     classes = await reads.rows(rosters.CLASSES, {"group_id": group_id, "at": at})
     first = await _rosters(reads, classes[:CLASSES_AT_ONCE], at)
 

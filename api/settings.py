@@ -33,6 +33,7 @@ class Settings(BaseSettings):
     auth_token_types: Names = Field(("at+jwt",), description="Types of token that count: their header typ.")
     auth_scope_claim: str = Field("scope", description="The claim with a token's scopes.")
     auth_actor_claim: str = Field("sub", description="The claim that names the actor: an opaque id, no e-mail address.")
+    auth_groups_claim: str = Field("roster_groups", description="The claim that confines a token to groups: a list of their ids.")
     auth_clock_skew: int = Field(30, ge=0, le=300, description="Seconds that the issuer's clock may differ from ours.")
     metrics_open: bool = Field(False, description="Whether /metrics needs no token.")  # noqa: FBT003
     host: str = Field("127.0.0.1", validate_default=True, description="The address to serve on; only loopback without authentication.")

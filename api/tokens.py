@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import jwt
 from anyio.to_thread import run_sync
@@ -15,10 +15,8 @@ from jwt.exceptions import PyJWTError
 from api.keys import ALGORITHMS, Keys, KeysUnreadable, private_key, signing_algorithm
 from api.settings import Settings
 from domain.errors import InvalidValue
-from domain.values import Provenance
+from domain.values import Groups, Provenance
 
-GROUPS_CLAIM = "roster_groups"
-"""A claim kept for confining a token to groups. This release can't, so it refuses a token that has it rather than show it everything."""
 KNOWN_SECONDS = 60
 """How long a token that was checked is not checked again: a withdrawn key ends its tokens this much later."""
 _KNOWN = 1000
@@ -34,17 +32,14 @@ class Unauthenticated(Exception):
         self.token = token
 
 
-class Confined(Exception):
-    """The token is confined to groups."""
-
-
 @dataclass(frozen=True)
 class Principal:
-    """Who a token speaks for, and what it allows."""
+    """Who a token speaks for, what it allows, and in which groups."""
 
     actor: str
     scopes: frozenset[str]
     expires_at: float
+    groups: Groups = None
 
 
 class Tokens:
@@ -58,7 +53,7 @@ class Tokens:
         self._known: dict[str, tuple[Principal, float]] = {}
 
     async def principal(self, authorization: list[str]) -> Principal:
-        """Return whom the `Authorization` headers speak for. Raises `Unauthenticated`, `Confined`, `KeysUnreadable`."""
+        """Return whom the `Authorization` headers speak for. Raises `Unauthenticated`, `KeysUnreadable`."""
         token = _bearer(authorization)
         known, until = self._known.get(token, (None, 0.0))
         if known is None or until < time.time():
@@ -84,9 +79,7 @@ class Tokens:
         except (ValueError, TypeError, ArithmeticError, RecursionError) as wrong:
             # What the library does not expect: JSON without end, a time that is none.
             raise Unauthenticated("it can't be read") from wrong
-        if GROUPS_CLAIM in claims:
-            raise Confined
-        return Principal(self._actor(claims), self._scopes(claims), expires_at)
+        return Principal(self._actor(claims), self._scopes(claims), expires_at, self._groups(claims))
 
     def _verified(self, token: str, key: PyJWK, header: dict[str, Any]) -> dict[str, Any]:
         kind = str(header.get("typ", "")).lower().removeprefix("application/")
@@ -120,6 +113,19 @@ class Tokens:
             return frozenset(scopes.split())
         return frozenset(one for one in scopes if isinstance(one, str)) if isinstance(scopes, list) else frozenset()
 
+    def _groups(self, claims: dict[str, Any]) -> Groups:
+        """Return the groups that the token is confined to. A claim that can't be read is no reason to show everything."""
+        name = self._settings.auth_groups_claim
+        if name not in claims:
+            return None
+        given = claims[name]
+        try:
+            if isinstance(given, list):
+                return frozenset(map(UUID, given))
+        except (ValueError, TypeError, AttributeError):
+            given = None
+        raise Unauthenticated(f"its claim {name}, which confines it to groups, is no list of ids")
+
 
 def _bearer(authorization: list[str]) -> str:
     if not authorization:
@@ -132,14 +138,14 @@ def _bearer(authorization: list[str]) -> str:
     return token.strip()
 
 
-def make(settings: Settings, key: Path, subject: str, scopes: list[str], lifetime: timedelta) -> str:
-    """Return a token signed with a local key, for trying and for scripts. Raises `KeysUnreadable`."""
+def make(settings: Settings, key: Path, subject: str, scopes: list[str], lifetime: timedelta, groups: Groups = None) -> str:
+    """Return a token signed with a local key, for trying and for scripts, confined to `groups`. Raises `KeysUnreadable`."""
     try:
         private = private_key(key.read_bytes())
     except OSError as wrong:
         raise KeysUnreadable(f"{key}: {wrong.strerror}") from wrong
     now = int(time.time())
-    claims = {
+    claims: dict[str, Any] = {
         "iss": settings.auth_issuer,
         "aud": settings.auth_audience,
         "sub": subject,
@@ -149,4 +155,6 @@ def make(settings: Settings, key: Path, subject: str, scopes: list[str], lifetim
         "jti": str(uuid4()),
         settings.auth_scope_claim: " ".join(scopes),
     }
+    if groups is not None:
+        claims[settings.auth_groups_claim] = sorted(map(str, groups))
     return jwt.encode(claims, private, signing_algorithm(private), headers={"typ": "at+jwt"})

@@ -15,6 +15,7 @@ from domain.event_codec import EventCodec
 from domain.event_store import PostgresLog
 from domain.events import RosterAggregate
 from domain.idempotency import Repeatable
+from domain.values import Groups
 from domain.writer import Waiting, Writer
 
 Parameters = ParamSpec("Parameters")
@@ -30,11 +31,13 @@ class BoundCommand(Generic[Parameters]):
         application: "CommandedApplication",
         decide: Callable[..., RosterAggregate | Verdict],
         repeatable: Repeatable | None = None,
+        groups: Groups = None,
     ) -> None:
         """Give the command that `decide` decides to `application`."""
         self._application = application
         self._decide = decide
         self._repeatable = repeatable
+        self._groups = groups
 
     @property
     def __name__(self) -> str:
@@ -48,11 +51,15 @@ class BoundCommand(Generic[Parameters]):
         """Give the command and return its outcome, to come."""
         streams = {value for value in (*args, *kwargs.values()) if isinstance(value, UUID)}
         streams.update(*(value.streams for value in args if isinstance(value, Items)))
-        return self._application.writer.submit(Waiting(partial(self._verdict, args, kwargs), streams, self._repeatable))
+        return self._application.writer.submit(Waiting(partial(self._verdict, args, kwargs), streams, self._repeatable, self._groups))
 
     def once(self, repeatable: Repeatable | None) -> "BoundCommand[Parameters]":
         """Return the command of a request that may come again, and then is to get the same outcome. Raises `KeyReused` when given."""
-        return BoundCommand(self._application, self._decide, repeatable)
+        return BoundCommand(self._application, self._decide, repeatable, self._groups)
+
+    def within(self, groups: Groups) -> "BoundCommand[Parameters]":
+        """Return the command as somebody gives it who is confined to `groups`: what is of another group is unknown to it."""
+        return BoundCommand(self._application, self._decide, self._repeatable, groups)
 
     def _verdict(self, args: tuple[Any, ...], kwargs: dict[str, Any], decision: Decision) -> Verdict:
         decided = self._decide(self._application, decision, *args, **kwargs)

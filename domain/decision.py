@@ -13,12 +13,23 @@ from uuid import UUID
 
 from domain.append import Stream
 from domain.classes import Class
-from domain.errors import AboutThing, ClassDeleted, ClassUnknown, GroupDeleted, GroupUnknown, UserRemoved, UserUnknown, VersionStale
+from domain.errors import (
+    AboutThing,
+    ClassDeleted,
+    ClassUnknown,
+    GroupDeleted,
+    GroupUnknown,
+    MemberUnknown,
+    UserRemoved,
+    UserUnknown,
+    VersionStale,
+)
 from domain.event_codec import IndexedEvent
 from domain.events import RosterAggregate, RosterEvent
 from domain.groups import Group
 from domain.known import KnownAggregates
 from domain.users import User
+from domain.values import Groups
 
 Aggregate = TypeVar("Aggregate", bound=RosterAggregate)
 
@@ -63,11 +74,14 @@ class Decided:
 class Decision:
     """What one command reads and decides. A decision that ends in a refusal is dropped, and leaves no trace but what it read."""
 
-    def __init__(self, known: KnownAggregates, before: Decided, encode: Callable[[RosterEvent], IndexedEvent]) -> None:
-        """Decide on what is known and on what was decided `before` in the same append."""
+    def __init__(
+        self, known: KnownAggregates, before: Decided, encode: Callable[[RosterEvent], IndexedEvent], groups: Groups = None
+    ) -> None:
+        """Decide on what is known and on what was decided `before` in the same append, for a caller confined to `groups`."""
         self._known = known
         self._before = before
         self._encode = encode
+        self._groups = groups
         self._copies: dict[UUID, RosterAggregate | None] = {}
         self._changed: dict[UUID, RosterAggregate] = {}
         self.streams: dict[UUID, Stream] = {}
@@ -81,11 +95,18 @@ class Decision:
         return group
 
     def user(self, user_id: UUID) -> User:
-        """Return a user who is not removed. Raises `UserUnknown`, `UserRemoved`."""
+        """Return a user who is not removed. Raises `UserUnknown`, `UserRemoved`; to who is confined, one who is removed never was."""
         user = self.ever(User, user_id, UserUnknown)
         if user.removed:
-            raise UserRemoved(user_id)
+            raise UserRemoved(user_id) if self._groups is None else UserUnknown(user_id)
         return user
+
+    def member(self, class_: Class, user_id: UUID) -> None:
+        """See that a user who is named as a member of a class can be one. Raises as `user`; to who is confined, only `MemberUnknown`."""
+        try:
+            self.user(user_id)
+        except UserUnknown:
+            raise UserUnknown(user_id) if self._groups is None else MemberUnknown(user_id, class_id=class_.id) from None
 
     def class_(self, class_id: UUID, expected: int | None = None) -> Class:
         """Return a class that has not ended, itself or with its group. Raises `ClassUnknown`, `ClassDeleted`, `VersionStale`."""
@@ -95,9 +116,12 @@ class Decision:
         return self.at(class_, expected)
 
     def ever(self, kind: type[Aggregate], stream: UUID, unknown: type[AboutThing]) -> Aggregate:
-        """Return what has the id `stream`, whether or not it has ended. Raises `unknown` for another kind of thing, too."""
+        """Return what has the id `stream`, whether or not it has ended.
+
+        Raises `unknown` for another kind of thing, too, and for a thing of a group that the caller is not confined to.
+        """
         aggregate = self._read(stream)
-        if not isinstance(aggregate, kind):
+        if not isinstance(aggregate, kind) or self._is_hidden(aggregate):
             raise unknown(stream)
         return aggregate
 
@@ -131,6 +155,10 @@ class Decision:
             self._before.streams.setdefault(stream, where)
         self._before.changed |= self._changed
         self._before.events.extend(self.events)
+
+    def _is_hidden(self, aggregate: RosterAggregate) -> bool:
+        """Tell whether the caller is confined to other groups. A user is of no group: whoever has the id may enrol them."""
+        return self._groups is not None and not isinstance(aggregate, User) and (aggregate.lives_in or aggregate.id) not in self._groups
 
     def _read(self, stream: UUID) -> RosterAggregate | None:
         if stream not in self._copies:

@@ -61,6 +61,7 @@ class Roster(CommandedApplication):
     @command
     def create_class(self, decision: Decision, class_id: UUID, group_id: UUID, name: str, settings: Settings, by: Provenance) -> Class:
         """Create a class in a group. Raises `GroupUnknown`, `GroupDeleted`, `IdTaken`, `ClassDeleted`."""
+        decision.ever(Group, group_id, GroupUnknown)
         if not decision.exists(class_id):
             decision.group(group_id)
             return Class.create(class_id, group_id, name, settings, by)
@@ -152,7 +153,7 @@ class Roster(CommandedApplication):
         `MemberUnknown`, `VersionStale`.
         """  # noqa: D205
         class_ = decision.class_(class_id, expected)
-        decision.user(user_id)
+        decision.member(class_, user_id)
         class_.change_role(user_id, role, by, effective_on)
         return class_
 

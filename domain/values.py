@@ -28,6 +28,9 @@ NUMBER_LIMIT = 2**53
 
 Settings = dict[str, Any]
 
+Groups = frozenset[UUID] | None
+"""The groups that a caller is confined to, None where they may see and change all. What is of others is to them as if it did not exist."""
+
 
 class Role(StrEnum):
     """What a member is in a class."""

@@ -21,6 +21,7 @@ from domain.event_codec import EventCodec
 from domain.event_store import NothingRecorded, PostgresLog
 from domain.idempotency import Kept, Key, Repeatable, keep
 from domain.known import KnownAggregates
+from domain.values import Groups
 
 MOST_STREAMS = 2_000
 """How many streams the commands of one append may name, unless the first names more: what bounds the time that others wait for it."""
@@ -28,11 +29,12 @@ MOST_STREAMS = 2_000
 
 @dataclass
 class Waiting:
-    """A command that waits for its turn: how it decides, the streams it names, and whoever waits for the outcome."""
+    """A command that waits for its turn: how it decides, the streams it names, who gives it, and whoever waits for the outcome."""
 
     decide: Callable[[Decision], Verdict]
     streams: set[UUID]
     repeatable: Repeatable | None = None
+    groups: Groups = None
     outcome: Future[Outcome] = field(default_factory=Future)
 
     @property
@@ -177,7 +179,7 @@ class Writer:
         return decided, [_Answer(waiting, self._answer(waiting, decided, kept)) for waiting in batch]
 
     def _answer(self, waiting: Waiting, decided: Decided, kept: Kept | None) -> Outcome | DomainError:
-        decision = Decision(self._known, decided, self._codec.to_stored_event)
+        decision = Decision(self._known, decided, self._codec.to_stored_event, waiting.groups)
         try:
             if kept and waiting.repeatable and (outcome := kept.outcome(waiting.repeatable)):
                 return outcome

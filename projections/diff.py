@@ -11,6 +11,7 @@ from uuid import UUID
 import msgspec
 
 from projections import past
+from projections.queries import Source
 
 FIELDS = ("group_id", "name", "settings", "archived")
 """The fields of a class that are compared."""
@@ -18,15 +19,15 @@ FIELDS = ("group_id", "name", "settings", "archived")
 # Settings as text: in Python, 1 equals true and 1.0.
 _STATE = "SELECT id, group_id, name, settings::text, deleted_at IS NOT NULL AS archived FROM ({classes}) AS class"
 
-CLASS = _STATE.format(classes=past.LIVING_CLASS.format(class_id="%(class_id)s"))
-"""The SELECT of the class `class_id` at position `at`, no row where there is none."""
-GROUP = f"{_STATE.format(classes=past.GROUP_CLASSES)} WHERE NOT {past.ENDED.format(stream='%(group_id)s')}"
-"""The SELECT of the classes of group `group_id` at position `at`."""
-ELSEWHERE = f"""
+CLASS = Source(_STATE.format(classes=past.LIVING_CLASS.format(class_id="%(class_id)s")))
+"""The class `class_id` at position `at`, no row where there is none."""
+GROUP = Source(f"{_STATE.format(classes=past.GROUP_CLASSES)} WHERE NOT {past.ENDED.format(stream='%(group_id)s')}")
+"""The classes of group `group_id` at position `at`."""
+ELSEWHERE = Source(f"""
     SELECT class.id, class.group_id FROM unnest(%(ids)s::uuid[]) AS wanted (id)
     CROSS JOIN LATERAL ({past.LIVING_CLASS.format(class_id="wanted.id")}) AS class
-"""
-"""The SELECT of the groups that the classes `ids` are in at position `at`."""
+""")
+"""The groups that the classes `ids` are in at position `at`."""
 
 _MEMBERS = f"""
     SELECT member.class_id, member.user_id, member.role FROM unnest(%(ids_{{side}})s::uuid[]) AS class (id)

@@ -21,12 +21,12 @@ logger = logging.getLogger(__name__)
 
 
 class Head:
-    """Knows up to which position the log is committed, and wakes all who wait for more."""
+    """Knows up to which `position` the log is committed, and wakes all who wait for more."""
 
     def __init__(self, conninfo: str) -> None:
         """Follow the log of the database at `conninfo`."""
         self._conninfo = conninfo
-        self._position = 0
+        self.position = 0
         self._moved = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -45,9 +45,9 @@ class Head:
         """Wait until there is something after `position`, at most so many seconds; tell whether there is."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while self._position <= position:
+                while self.position <= position:
                     await self._moved.wait()
-        return self._position > position
+        return self.position > position
 
     async def _follow(self) -> None:
         failures = 0
@@ -69,7 +69,7 @@ class Head:
     async def _look(self, connection: AsyncConnection) -> None:
         row = await (await connection.execute("SELECT max(notification_id) FROM log.events")).fetchone()
         position = (row[0] if row else None) or 0
-        if position != self._position:
-            self._position = position
+        if position != self.position:
+            self.position = position
             self._moved.set()
             self._moved = asyncio.Event()

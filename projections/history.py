@@ -2,16 +2,20 @@
 
 A history is one or more runs of rows, each in the order of positions through an index of its own, merged. An ending is one event; the
 history of a class, user or group has, besides, an entry for each membership that it ended (`domain.endings`).
+
+Each entry is of the group that its class was in then, so a caller who is confined to groups gets the entries of these (decision 23).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
+from uuid import UUID
 
 import msgspec
 
+from domain.values import Groups
 from projections import skips
-from projections.queries import Parameters
+from projections.queries import GROUPS_GIVEN, Parameters
 
 Order = Literal["asc", "desc"]
 
@@ -24,17 +28,23 @@ _COLUMNS = """
     {own}.class_id, {own}.user_id, {own}.group_id, event.actor, event.source
 """
 
-_EVENTS = f"""
-    SELECT {_COLUMNS.format(own="event")}, NULL::text AS ended_role, '' COLLATE "C" AS part, {skips.MARK} AS skipped
-    FROM log.events AS event WHERE
-"""
+_EVENT = f"""{_COLUMNS.format(own="event")}, NULL::text AS ended_role, '' COLLATE "C" AS part, {skips.MARK} AS skipped"""
+_EVENTS = f"SELECT {_EVENT} FROM log.events AS event WHERE"
 
 # Entries of one position: the event itself, then what it ended. `part` tells them apart.
 _PART = "(ending.class_id::text || coalesce(ending.user_id::text, '')) COLLATE \"C\""
-_ENDINGS = f"""
-    SELECT {_COLUMNS.format(own="ending")}, ending.role AS ended_role, {_PART} AS part, {skips.MARK} AS skipped
-    FROM log.endings AS ending JOIN log.events AS event USING (notification_id) WHERE
+_ENDED = "FROM log.endings AS ending JOIN log.events AS event USING (notification_id) WHERE"
+_ENDINGS = f"SELECT {_COLUMNS.format(own='ending')}, ending.role AS ended_role, {_PART} AS part, {skips.MARK} AS skipped {_ENDED}"
+
+# Removals of users who had memberships, each once, however many of these it ended. One by one by their positions (OFFSET 0): as a join,
+# PostgreSQL would walk through the log for the few that there are.
+_REMOVALS = f"""
+    SELECT {_EVENT} FROM (SELECT DISTINCT notification_id AS position, group_id FROM log.endings WHERE topic = 'UserRemoved') AS ending
+    CROSS JOIN LATERAL (SELECT * FROM log.events WHERE notification_id = ending.position OFFSET 0) AS event WHERE
 """
+
+_EACH = "SELECT entry.* FROM unnest(%(groups)s::uuid[]) AS mine (id) CROSS JOIN LATERAL ({run}) AS entry"
+"""For each group through its own index: of all of them at once PostgreSQL would read everything, and sort it."""
 
 _FILTERS = {
     "type": "{own}.topic = %(type)s",
@@ -63,32 +73,70 @@ _UNTIL = """coalesce((
 
 
 @dataclass(frozen=True)
+class Run:
+    """Entries in the order of positions through one index: which, and by which of the orders of positions; `own` is whose ids they have."""
+
+    select: str
+    whose: str
+    own: str = "event"
+    place: str = _POSITION
+
+    def only(self, condition: str) -> "Run":
+        """Return the run of those entries that also fulfil a condition."""
+        return replace(self, whose=f"{self.whose} AND {condition.replace('{own}', self.own)}")
+
+
+def _events(whose: str, place: str = _POSITION) -> Run:
+    return Run(_EVENTS, whose, place=place)
+
+
+def _endings(whose: str) -> Run:
+    return Run(_ENDINGS, whose, own="ending")
+
+
+@dataclass(frozen=True)
 class History:
-    """Whose history: which events are in it, and which of the things that endings ended. `%(subject)s` is the id it is about."""
+    """Whose history: the runs that it is merged from, and those for a caller who is confined to the groups `%(groups)s`.
+
+    `%(subject)s` is the id it is about. With `each`, the confined runs are made once for each of the groups, `mine.id`.
+    """
 
     name: str
-    events: tuple[str, ...]
-    endings: str | None = None
+    runs: tuple[Run, ...]
+    confined: tuple[Run, ...]
+    each: bool = False
 
 
-CLASS = History("class-history", ("event.class_id = %(subject)s",), "ending.class_id = %(subject)s AND ending.topic <> 'ClassDeleted'")
-USER = History("user-history", ("event.user_id = %(subject)s",), "ending.user_id = %(subject)s")
-# A class that moves shows in the group that it leaves, too.
-GROUP = History(
-    "group-history",
-    ("event.group_id = %(subject)s", "event.previous_group_id = %(subject)s"),
-    "ending.group_id = %(subject)s AND ending.topic = 'UserRemoved'",
+def _of_groups(runs: tuple[Run, ...]) -> tuple[Run, ...]:
+    return tuple(run.only(f"{{own}}.group_id = {GROUPS_GIVEN}") for run in runs)
+
+
+_OF_CLASS = (_events("event.class_id = %(subject)s"), _endings("ending.class_id = %(subject)s AND ending.topic <> 'ClassDeleted'"))
+_OF_USER = (_events("event.user_id = %(subject)s"), _endings("ending.user_id = %(subject)s"))
+_IN_GROUP = (
+    _events("event.group_id = %(subject)s", _PLACE),
+    _endings("ending.group_id = %(subject)s AND ending.topic = 'UserRemoved'"),
 )
-EVERYTHING = History("history", ("true",))
+# A class that moves shows in the group that it leaves, too; to who is confined, if that one and the group where it went are theirs.
+_LEFT_GROUP = (_events("event.previous_group_id = %(subject)s"),)
+_IS_GIVEN = f"%(subject)s = {GROUPS_GIVEN}"
+# The removal of a user is of no group. It shows to those where it ended a membership, or who follows them would never hear of it.
+_OF_MINE = (_events("event.group_id = mine.id", _PLACE), Run(_REMOVALS, "ending.group_id = mine.id", place="ending.position"))
+
+CLASS = History("class-history", _OF_CLASS, _of_groups(_OF_CLASS))
+USER = History("user-history", _OF_USER, _of_groups(_OF_USER))
+GROUP = History("group-history", _IN_GROUP + _LEFT_GROUP, tuple(run.only(_IS_GIVEN) for run in _IN_GROUP + _of_groups(_LEFT_GROUP)))
+EVERYTHING = History("history", (_events("true", _PLACE),), _OF_MINE, each=True)
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of a history: the filters that were given, by name, and in which order."""
+    """What is asked of a history: the filters that were given, by name, in which order, and by a caller confined to which groups."""
 
     history: History
     order: Order = "asc"
     filters: Mapping[str, Any] = field(default_factory=dict)
+    groups: Groups = None
 
     def span(self) -> str:
         """Return the SELECT of the log's head, and of the first and last position of the time that is asked for.
@@ -104,26 +152,39 @@ class Question:
         parameters: Parameters = {**self.filters, "first": first, "last": last, "limit": limit}
         if key is not None:
             parameters |= {"key_0": int(key[0]), "key_1": key[1]}
-        runs = [self._run(f"{_EVENTS} {whose}", "event", self._place(whose), self._events_after(key)) for whose in self.history.events]
-        if self.history.endings is not None:
-            runs.append(self._run(f"{_ENDINGS} {self.history.endings}", "ending", _POSITION, self._endings_after(key)))
+        if self.groups is None:
+            return self._merged([self._run(run, key) for run in self.history.runs]), parameters
+        runs = [self._run(run, key) for run in self.history.confined]
+        if self.history.each:
+            runs = [_EACH.format(run=run) for run in runs]
+        return self._merged(runs), parameters | {"groups": list(self.groups)}
+
+    def entries(self, rows: Iterable[tuple[Any, ...]]) -> list["Entry"]:
+        """Turn the rows of a page into what the caller sees of them."""
+        return [_entry(row, self.groups) for row in rows]
+
+    def _merged(self, runs: Sequence[str]) -> str:
         if len(runs) == 1:
-            return runs[0], parameters
+            return runs[0]
+        # A removal may have ended memberships in several groups.
+        once = "DISTINCT ON (notification_id, part) " if self.groups is not None and self.history.each else ""
         merged = " UNION ALL ".join(f"({run})" for run in runs)
-        return f"SELECT * FROM ({merged}) AS entry ORDER BY notification_id {self.order}, part {self.order} LIMIT %(limit)s", parameters
+        return f"SELECT {once}* FROM ({merged}) AS entry ORDER BY notification_id {self.order}, part {self.order} LIMIT %(limit)s"
 
-    def _place(self, whose: str) -> str:
-        """Return what to order a run of events by."""
-        given = self.filters.keys() - {"since", "until"}
-        by_position = not given if whose == "true" else "group_id" not in whose or "previous_group_id" in whose
-        return _POSITION if by_position or given & {"class_id", "user_id"} else _PLACE
-
-    def _run(self, select: str, own: str, place: str, after: str) -> str:
-        conditions = [condition for name, condition in _FILTERS.items() if name in self.filters]
+    def _run(self, run: Run, key: tuple[str, ...] | None) -> str:
+        place = self._place(run)
+        after = self._endings_after(key) if run.own == "ending" else self._events_after(key)
+        conditions = [run.whose, *(condition for name, condition in _FILTERS.items() if name in self.filters)]
         conditions += ["{place} BETWEEN %(first)s AND %(last)s", after]
-        order = f"{{place}} {self.order}" + (f", part {self.order}" if own == "ending" else "")
-        run = f"{select} AND {' AND '.join(conditions)} ORDER BY {order} LIMIT %(limit)s"
-        return run.replace("{place}", place).replace("{own}", own)
+        order = f"{{place}} {self.order}" + (f", part {self.order}" if run.own == "ending" else "")
+        select = f"{run.select} {' AND '.join(conditions)} ORDER BY {order} LIMIT %(limit)s"
+        return select.replace("{place}", place).replace("{own}", run.own)
+
+    def _place(self, run: Run) -> str:
+        """Return what to order a run by."""
+        given = self.filters.keys() - {"since", "until"}
+        by_position = given & {"class_id", "user_id"} or (run.whose == "true" and not given)
+        return _POSITION if run.place == _PLACE and by_position else run.place
 
     def _events_after(self, key: tuple[str, ...] | None) -> str:
         """Return the condition for events after the key. An event comes before what it ended, whose part is not empty."""
@@ -148,8 +209,7 @@ class Entry:
     key: tuple[str, ...]
 
 
-def entry(row: tuple[Any, ...]) -> Entry:
-    """Turn a row of a page into what the outside sees of it."""
+def _entry(row: tuple[Any, ...], groups: Groups) -> Entry:
     position, version, recorded_at, topic, state, class_id, user_id, group_id, actor, source, ended_role, part, skipped = row
     fields = msgspec.json.decode(state)
     event = {
@@ -167,6 +227,9 @@ def entry(row: tuple[Any, ...]) -> Entry:
         "effective_on": fields.get("effective_on"),
     }
     event["before"], event["after"] = ({"role": ended_role}, {}) if ended_role else _changes(topic, fields)
+    if groups is not None and topic == "ClassMoved" and UUID(event["before"]["group_id"]) not in groups:
+        # Where the class came from does not exist to this caller. Differences say it in the same way.
+        event["before"]["group_id"] = None
     if skipped is not None:
         event["skipped"] = skipped
     return Entry(event, (str(position), part))

@@ -2,6 +2,9 @@
 
 A list is a source of rows, an order and an item. The two sources of a list, tables and log, have the same columns, so item, order, filters
 and cursors are written once. Each statement carries the position that it reflects: one statement sees one moment.
+
+Each source says which of its rows belong to the groups `%(groups)s`. What is asked by somebody who is confined to these gets no others, and
+what nobody confined asks is the same statement as if there were no groups.
 """
 
 from dataclasses import dataclass
@@ -48,18 +51,37 @@ _LIVE_MEMBERSHIPS = """
 """
 
 
+GROUPS_GIVEN = "ANY(%(groups)s::uuid[])"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where rows come from; `within` is the condition for those that belong to the groups `%(groups)s`."""
+
+    rows: str
+    within: str = f"group_id = {GROUPS_GIVEN}"
+
+    def select(self, *, confined: bool) -> str:
+        """Return the SELECT of the rows; `confined`, of those of the groups."""
+        return f"SELECT * FROM ({self.rows}) AS source WHERE {self.within}" if confined else self.rows
+
+
 @dataclass(frozen=True)
 class Thing:
     """One thing by its id: where to find it now, and at a position of the log (None: the log is not asked)."""
 
     kind: str
     item: str
-    live: str
-    at: str | None = None
+    live: Source
+    at: Source
 
-    def statement(self, *, at: int | None) -> str:
+    def source(self, at: int | None, *, confined: bool) -> str:
+        """Return the SELECT of the thing's row."""
+        return (self.live if at is None else self.at).select(confined=confined)
+
+    def statement(self, *, at: int | None, confined: bool) -> str:
         """Return the SELECT of position, version and item; version and item are null where there is no such thing."""
-        source = self.live if at is None else self.at
+        source = self.source(at, confined=confined)
         return f"""
             SELECT base.position, thing.version, thing.item
             FROM ({_base(at)}) AS base LEFT JOIN (SELECT version, {self.item}::text AS item FROM ({source}) AS source) AS thing ON true
@@ -68,21 +90,21 @@ class Thing:
 
 @dataclass(frozen=True)
 class Listing:
-    """A list: its rows now and at a position, their order, and the thing that it belongs to, if any."""
+    """A list: its rows now and at a position (None: the log is not asked), their order, and the thing that it belongs to, if any."""
 
     name: str
     item: str
     order: Order
-    live: str
-    at: str | None = None
+    live: Source
+    at: Source | None = None
     parent: Thing | None = None
 
-    def statement(self, *, at: int | None, where: tuple[str, ...]) -> str:
+    def statement(self, *, at: int | None, where: tuple[str, ...], confined: bool) -> str:
         """Return the SELECT of position, the parent's version, and item and key of each row, one more than the limit."""
-        source = self.live if at is None else self.at
-        parent = (
-            "NULL" if self.parent is None else f"(SELECT version FROM ({self.parent.live if at is None else self.parent.at}) AS parent)"
-        )
+        rows = self.live if at is None else self.at
+        assert rows is not None, "this list has no past"
+        source = rows.select(confined=confined)
+        parent = "NULL" if self.parent is None else f"(SELECT version FROM ({self.parent.source(at, confined=confined)}) AS parent)"
         keys = ", ".join(self.order.columns)
         conditions = " AND ".join(where) or "true"
         return f"""
@@ -99,49 +121,62 @@ def _base(at: int | None) -> str:
     return "SELECT position FROM roster.checkpoint" if at is None else "SELECT %(at)s::bigint AS position"
 
 
-GROUP_BY_ID = Thing("group", GROUP, "SELECT * FROM roster.groups WHERE id = %(group_id)s", past.GROUP)
-USER_BY_ID = Thing("user", USER, "SELECT * FROM roster.users WHERE id = %(user_id)s", past.USER)
-CLASS_BY_ID = Thing(
-    "class", CLASS, "SELECT * FROM roster.classes WHERE id = %(class_id)s", past.LIVING_CLASS.format(class_id="%(class_id)s")
+_THE_GROUP = f"id = {GROUPS_GIVEN}"
+_HAS_MEMBERSHIP = "EXISTS (SELECT FROM ({memberships}) AS membership WHERE user_id = source.id AND group_id = {groups})"
+_LIVE_USER = _HAS_MEMBERSHIP.format(memberships=_LIVE_MEMBERSHIPS, groups=GROUPS_GIVEN)
+_PAST_USER = _HAS_MEMBERSHIP.format(memberships=past.MEMBERSHIPS, groups=GROUPS_GIVEN)
+
+GROUP_BY_ID = Thing(
+    "group", GROUP, Source("SELECT * FROM roster.groups WHERE id = %(group_id)s", _THE_GROUP), Source(past.GROUP, _THE_GROUP)
 )
+USER_BY_ID = Thing("user", USER, Source("SELECT * FROM roster.users WHERE id = %(user_id)s", _LIVE_USER), Source(past.USER, _PAST_USER))
+_PAST_CLASS = past.LIVING_CLASS.format(class_id="%(class_id)s")
+CLASS_BY_ID = Thing("class", CLASS, Source("SELECT * FROM roster.classes WHERE id = %(class_id)s"), Source(_PAST_CLASS))
 MEMBER_BY_ID = Thing(
     "member",
     MEMBER,
-    """
-    SELECT member.*, class.version FROM roster.class_members AS member JOIN roster.classes AS class ON class.id = member.class_id
-    WHERE member.class_id = %(class_id)s AND member.user_id = %(user_id)s
-    """,
-    f"""
-    SELECT member.*, class.version FROM ({past.MEMBERS.format(whose="class_id = %(class_id)s AND user_id = %(user_id)s")}) AS member
-    CROSS JOIN ({CLASS_BY_ID.at}) AS class
-    """,
+    Source(
+        """
+        SELECT member.*, class.version, class.group_id
+        FROM roster.class_members AS member JOIN roster.classes AS class ON class.id = member.class_id
+        WHERE member.class_id = %(class_id)s AND member.user_id = %(user_id)s
+        """
+    ),
+    Source(
+        f"""
+        SELECT member.*, class.version, class.group_id
+        FROM ({past.MEMBERS.format(whose="class_id = %(class_id)s AND user_id = %(user_id)s")}) AS member
+        CROSS JOIN ({_PAST_CLASS}) AS class
+        """
+    ),
 )
 
-GROUPS = Listing("groups", GROUP, BY_NAME, "SELECT * FROM roster.groups")
-USERS = Listing("users", USER, BY_ID, "SELECT * FROM roster.users")
-CLASSES = Listing("classes", CLASS, BY_NAME, "SELECT * FROM roster.classes")
+GROUPS = Listing("groups", GROUP, BY_NAME, Source("SELECT * FROM roster.groups", _THE_GROUP))
+USERS = Listing("users", USER, BY_ID, Source("SELECT * FROM roster.users", _LIVE_USER))
+CLASSES = Listing("classes", CLASS, BY_NAME, Source("SELECT * FROM roster.classes"))
 GROUP_CLASSES = Listing(
     "group-classes",
     CLASS,
     BY_NAME,
-    "SELECT * FROM roster.classes WHERE group_id = %(group_id)s",
-    past.GROUP_CLASSES,
+    Source("SELECT * FROM roster.classes WHERE group_id = %(group_id)s"),
+    Source(past.GROUP_CLASSES),
     GROUP_BY_ID,
 )
+# The class is looked at already, as the list's parent.
 MEMBERS = Listing(
     "members",
     MEMBER,
     BY_ROLE,
-    "SELECT * FROM roster.class_members WHERE class_id = %(class_id)s",
-    past.MEMBERS.format(whose="class_id = %(class_id)s"),
+    Source("SELECT * FROM roster.class_members WHERE class_id = %(class_id)s", "true"),
+    Source(past.MEMBERS.format(whose="class_id = %(class_id)s"), "true"),
     CLASS_BY_ID,
 )
 MEMBERSHIPS = Listing(
     "memberships",
     MEMBERSHIP,
     BY_CLASS_NAME,
-    f"{_LIVE_MEMBERSHIPS} WHERE member.user_id = %(user_id)s",
-    past.MEMBERSHIPS,
+    Source(f"{_LIVE_MEMBERSHIPS} WHERE member.user_id = %(user_id)s"),
+    Source(past.MEMBERSHIPS),
     USER_BY_ID,
 )
 
@@ -159,5 +194,12 @@ RECORDED_BY = """
     ), 0)
 """
 WAIT_FOR_APPENDS = "SELECT pg_advisory_xact_lock_shared(%(lock)s)"
-FIRST_TOPIC = "SELECT topic FROM log.events WHERE originator_id = %(stream)s AND originator_version = 1 AND notification_id <= %(position)s"
+STREAM = """
+    SELECT first.topic, (
+        SELECT group_id FROM log.events WHERE originator_id = %(stream)s AND notification_id <= %(position)s
+        ORDER BY originator_version DESC LIMIT 1
+    ) AS group_id
+    FROM log.events AS first WHERE originator_id = %(stream)s AND originator_version = 1 AND notification_id <= %(position)s
+"""
+"""The SELECT of a stream's first topic, and of the group that it is of at a position; no row where it had not begun."""
 CREATED_AS = {"group": "GroupCreated", "user": "UserRegistered", "class": "ClassCreated"}

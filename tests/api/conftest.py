@@ -13,6 +13,9 @@ from api.embedded import EmbeddedPostgres
 from api.server import OPTIONS
 from api.settings import Settings
 from tests.api.client import Api
+from tests.api.identity import Provider, trusting
+from tests.api.town import Town
+from tests.api.town import town as made_town
 from tests.conftest import TEMPLATE, fresh_database
 from tests.domain.threads import eventually
 
@@ -43,3 +46,23 @@ def shared(server: EmbeddedPostgres) -> Iterator[Api]:
     """Serve all tests of a module: for those that care about their own things only."""
     with fresh_database(server, TEMPLATE) as database, serving(database) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def provider() -> Provider:
+    return Provider()
+
+
+@pytest.fixture(scope="module")
+def guarded(server: EmbeddedPostgres, provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """Serve all tests of a module, with authentication; the client has no token."""
+    keys = tmp_path_factory.mktemp("keys") / "jwks.json"
+    provider.write(keys)
+    with fresh_database(server, TEMPLATE) as database, serving(database, trusting(keys)) as client:
+        yield client
+
+
+@pytest.fixture
+def town(guarded: Api, provider: Provider) -> Iterator[Town]:
+    with made_town(guarded, provider) as made:
+        yield made

@@ -16,28 +16,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from api.auth import ADMIN, AUDIT, READ, SCOPES, WRITE
-from api.embedded import EmbeddedPostgres
-from api.tokens import GROUPS_CLAIM
 from tests.api.client import Api, done, error, problem, unknown_id
 from tests.api.conftest import serving
 from tests.api.identity import AUDIENCE, DROP, ISSUER, Provider, bearer, trusting
 from tests.api.processes import rosterlog, succeeds
-from tests.conftest import TEMPLATE, fresh_database
 
 PUBLIC = {"isAlive", "isReady", "getStarted", "explainProblem"}
-
-
-@pytest.fixture(scope="module")
-def provider() -> Provider:
-    return Provider()
-
-
-@pytest.fixture(scope="module")
-def guarded(server: EmbeddedPostgres, provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    keys = tmp_path_factory.mktemp("keys") / "jwks.json"
-    provider.write(keys)
-    with fresh_database(server, TEMPLATE) as database, serving(database, trusting(keys)) as client:
-        yield client
 
 
 @pytest.fixture
@@ -229,12 +213,6 @@ def test_a_type_an_audience_and_scopes_come_in_more_than_one_form(anyone: Api, p
         done(anyone.get("/v1/groups", headers=bearer(token)), 200)
     for scope in (None, 7, [READ.upper()], f"{READ}s", ""):
         assert anyone.get("/v1/groups", headers=bearer(provider.token(scope=scope))).status_code in {401, 403}
-
-
-def test_a_token_that_is_confined_to_groups_is_refused_rather_than_shown_everything(anyone: Api, provider: Provider) -> None:
-    assert GROUPS_CLAIM == "roster_groups"
-    token = provider.token(roster_groups=[unknown_id()])
-    problem(anyone.get("/v1/groups", headers=bearer(token)), 403, "token-confined")
 
 
 def test_a_token_expires_though_it_was_seen_before(anyone: Api, provider: Provider) -> None:

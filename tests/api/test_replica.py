@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,6 +19,8 @@ from projections.rebuild import Rebuild
 from projections.replica import ReplicaVisibility
 from tests.api.client import Api, done, position, problem
 from tests.api.conftest import serving
+from tests.api.identity import Provider, trusting
+from tests.api.town import town
 from tests.conftest import TEMPLATE, binaries, folder, fresh_database
 from tests.copies import base_backup, configure
 from tests.domain.threads import eventually
@@ -125,6 +128,18 @@ def test_the_past_is_read_where_it_is_whole(api: Api, standby: Connection[Any]) 
     member = api.enrol(class_id)
     assert [one["user_id"] for one in api.items(f"/v1/classes/{class_id}/members", at_position=api.log_head)] == [member]
     assert len(api.items(f"/v1/classes/{class_id}/history")) == 2
+
+
+def test_who_is_confined_is_so_on_the_replica_too(names: tuple[str, str], provider: Provider, tmp_path: Path) -> None:
+    database, there = names
+    provider.write(tmp_path / "keys")
+    with serving(database, trusting(tmp_path / "keys", database_url=database, read_database_url=there)) as api, town(api, provider) as made:
+        reads = [f"/v1/classes/{made.other_class}", f"/v1/classes/{made.other_class}/members", f"/v1/users/{made.other_user}/memberships"]
+        for path in reads:
+            done(api.get(path, params={"min_position": api.log_head}), 200)
+            assert made.mine.get(path).status_code == 404
+        assert [item["id"] for item in made.mine.items("/v1/users")] == [made.user]
+        assert [item["user_id"] for item in made.mine.items(f"/v1/classes/{made.class_id}/members")] == [made.user]
 
 
 def test_a_read_that_a_switch_cancels_runs_again(names: tuple[str, str], standby: Connection[Any]) -> None:

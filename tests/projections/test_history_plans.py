@@ -96,6 +96,18 @@ def test_every_combination_goes_through_an_index(filled: Connection[Any], sample
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.parametrize("asked", [history.EVERYTHING, history.CLASS, history.USER, history.GROUP], ids=lambda asked: asked.name)
+def test_every_combination_goes_through_an_index_for_who_is_confined_too(
+    filled: Connection[Any], sample: dict[str, Any], asked: History, order: Any
+) -> None:
+    rows = filled.execute("SELECT DISTINCT group_id FROM log.events WHERE group_id <> %(group_id)s ORDER BY group_id LIMIT 2", sample)
+    groups = frozenset([sample["group_id"], *(group for (group,) in rows)])
+    subject = sample.get(f"{asked.name.partition('-')[0]}_id")
+    for names in COMBINATIONS:
+        check(filled, Question(asked, order, {name: sample[name] for name in names}, groups), subject)
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
 def test_what_comes_late_in_the_log_is_found_without_walking_there(filled: Connection[Any], order: Any) -> None:
     for filters in ({"type": "ClassRenamed"}, {"source": "api"}, {"type": "RoleChanged", "source": "api"}, {"actor": "head-1"}):
         check(filled, Question(history.EVERYTHING, order, filters), None)
