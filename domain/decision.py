@@ -137,8 +137,7 @@ class Decision:
 
     def prepare(self, streams: set[UUID]) -> None:
         """Read many streams at once, so that asking for each is cheap; then the groups of the classes among them."""
-        self._known.load(streams)
-        self._known.load({group for stream in streams if (group := getattr(self._known.get(stream), "lives_in", None))})
+        self._known.load({read.lives_in for read in self._known.load(streams) if read and read.lives_in})
 
     def record(self, aggregate: RosterAggregate) -> bool:
         """Take the events that the aggregate has triggered, in this order; tell whether there were any."""

@@ -46,10 +46,10 @@ class KnownAggregates:
         except KeyError:
             return self._read([stream])[stream]
 
-    def load(self, streams: Iterable[UUID]) -> None:
-        """Read those that are not known yet, all in one statement."""
-        if missing := [stream for stream in streams if stream not in self._known.cache]:
-            self._read(missing)
+    def load(self, streams: Iterable[UUID]) -> Iterable[RosterAggregate | None]:
+        """Read those that are not known yet, all in one statement, and return what was read."""
+        missing = [stream for stream in streams if stream not in self._known.cache]
+        return self._read(missing).values() if missing else ()
 
     def forget(self) -> None:
         """Know nothing, and read everything anew."""

@@ -8,7 +8,7 @@ Nobody waits for company: a command that comes alone is recorded alone, at once.
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from threading import Lock
 from uuid import UUID
 
@@ -49,12 +49,6 @@ class _Answer:
 
     waiting: Waiting
     answer: Outcome | DomainError
-
-    def place(self, append: Append) -> None:
-        """Make the position, counted from the head before the append, one of the log; add the time of what was recorded."""
-        if isinstance(self.answer, Outcome) and not self.answer.replayed:
-            recorded_at = append.recorded_at if self.answer.changed else None
-            self.answer = replace(self.answer, position=append.position + self.answer.position, recorded_at=recorded_at)
 
     def give(self) -> None:
         if isinstance(self.answer, Outcome):
@@ -157,10 +151,7 @@ class Writer:
             raise
 
     def _write(self, append: Append, batch: Sequence[Waiting]) -> Sequence[_Answer]:
-        repeatable = [waiting.repeatable for waiting in batch if waiting.repeatable]
-        decided, answers = self._decide(batch, Kept(append, repeatable) if repeatable else None)
-        for answer in answers:
-            answer.place(append)
+        decided, answers = self._decide(append, batch)
         if decided.events:
             append.write(decided.events, decided.streams)
         if new := _new(answers):
@@ -173,12 +164,14 @@ class Writer:
         with self._lock:
             return {stream for waiting in batch or self._queue for stream in waiting.streams}
 
-    def _decide(self, batch: Sequence[Waiting], kept: Kept | None) -> tuple[Decided, Sequence[_Answer]]:
+    def _decide(self, append: Append, batch: Sequence[Waiting]) -> tuple[Decided, Sequence[_Answer]]:
+        repeatable = [waiting.repeatable for waiting in batch if waiting.repeatable]
+        kept = Kept(append, repeatable) if repeatable else None
         decided = Decided()
         Decision(self._known, decided, self._codec.to_stored_event).prepare({stream for waiting in batch for stream in waiting.streams})
-        return decided, [_Answer(waiting, self._answer(waiting, decided, kept)) for waiting in batch]
+        return decided, [_Answer(waiting, self._answer(append, waiting, decided, kept)) for waiting in batch]
 
-    def _answer(self, waiting: Waiting, decided: Decided, kept: Kept | None) -> Outcome | DomainError:
+    def _answer(self, append: Append, waiting: Waiting, decided: Decided, kept: Kept | None) -> Outcome | DomainError:
         decision = Decision(self._known, decided, self._codec.to_stored_event, waiting.groups)
         try:
             if kept and waiting.repeatable and (outcome := kept.outcome(waiting.repeatable)):
@@ -187,7 +180,8 @@ class Writer:
         except DomainError as refusal:
             return refusal
         decision.keep()
-        return Outcome(verdict.id, verdict.version, len(decided.events), bool(decision.events), verdict.result)
+        position, recorded_at = append.position + len(decided.events), append.recorded_at if decision.events else None
+        return Outcome(verdict.id, verdict.version, position, bool(decision.events), verdict.result, recorded_at=recorded_at)
 
 
 def _give(answers: Sequence[_Answer]) -> None:
