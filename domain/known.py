@@ -5,11 +5,10 @@ recorded before anything that was decided on them is appended, under the append'
 effect.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from uuid import UUID
-
-from eventsourcing.application import LRUCache
 
 from domain.append import Append, stream_of
 from domain.event_codec import RecordedEvent
@@ -29,7 +28,7 @@ class KnownAggregates:
         """Know what is read from `log`."""
         self._log = log
         self._decode = decode
-        self._known: LRUCache[UUID, RosterAggregate | None] = LRUCache(SIZE)
+        self._known: OrderedDict[UUID, RosterAggregate | None] = OrderedDict()
         self._position: int | None = None
 
     @property
@@ -41,19 +40,19 @@ class KnownAggregates:
 
     def get(self, stream: UUID) -> RosterAggregate | None:
         """Return an aggregate, None for an id that was never used."""
-        try:
-            return self._known.get(stream)
-        except KeyError:
+        if stream not in self._known:
             return self._read([stream])[stream]
+        self._known.move_to_end(stream)
+        return self._known[stream]
 
     def load(self, streams: Iterable[UUID]) -> Iterable[RosterAggregate | None]:
         """Read those that are not known yet, all in one statement, and return what was read."""
-        missing = [stream for stream in streams if stream not in self._known.cache]
+        missing = [stream for stream in streams if stream not in self._known]
         return self._read(missing).values() if missing else ()
 
     def forget(self) -> None:
         """Know nothing, and read everything anew."""
-        self._known = LRUCache(SIZE)
+        self._known.clear()
         self._position = None
 
     def catch_up(self, append: Append) -> None:
@@ -63,13 +62,13 @@ class KnownAggregates:
             for event in append.since(self.position):
                 self._apply(event)
         elif behind != 0:
-            self._known = LRUCache(SIZE)
+            self._known.clear()
         self._position = append.position
 
     def keep(self, aggregates: Mapping[UUID, RosterAggregate], position: int) -> None:
         """Know aggregates as the events up to `position`, which was just recorded, left them."""
         for stream, aggregate in aggregates.items():
-            self._known.put(stream, aggregate)
+            self._keep(stream, aggregate)
         self._position = position
 
     def _read(self, streams: list[UUID]) -> dict[UUID, RosterAggregate | None]:
@@ -79,13 +78,20 @@ class KnownAggregates:
         for event in self._log.select_streams(streams):
             read[stream_of(event)] = self._decode(event).mutate(read[stream_of(event)])
         for stream, aggregate in read.items():
-            self._known.put(stream, aggregate)
+            self._keep(stream, aggregate)
         return read
 
     def _apply(self, event: RecordedEvent) -> None:
         stream = stream_of(event)
-        if stream not in self._known.cache:
+        if stream not in self._known:
             return
-        known = self._known.get(stream)
+        known = self._known[stream]
         if event.originator_version == (known.version if known else 0) + 1:
-            self._known.put(stream, self._decode(event).mutate(copy(known)))
+            self._keep(stream, self._decode(event).mutate(copy(known)))
+
+    def _keep(self, stream: UUID, aggregate: RosterAggregate | None) -> None:
+        """Know an aggregate, and forget the one that nobody asked for the longest where there are too many."""
+        self._known[stream] = aggregate
+        self._known.move_to_end(stream)
+        if len(self._known) > SIZE:
+            self._known.popitem(last=False)
