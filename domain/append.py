@@ -43,12 +43,11 @@ _SINCE = """
     WHERE notification_id > %s ORDER BY notification_id
 """
 
-_INSERT = """
-    INSERT INTO log.events (notification_id, originator_id, originator_version, topic, state, recorded_at, digest,
-                            class_id, user_id, group_id, previous_group_id, actor, source)
-    SELECT * FROM unnest(%b::bigint[], %b::uuid[], %b::bigint[], %b::text[], %b::bytea[], %b::timestamptz[], %b::bytea[],
-                         %b::uuid[], %b::uuid[], %b::uuid[], %b::uuid[], %b::text[], %b::text[])
+_COPY = """
+    COPY log.events (notification_id, originator_id, originator_version, topic, state, recorded_at, digest,
+                     class_id, user_id, group_id, previous_group_id, actor, source) FROM STDIN (FORMAT BINARY)
 """
+_TYPES = ("int8", "uuid", "int8", "text", "bytea", "timestamptz", "bytea", "uuid", "uuid", "uuid", "uuid", "text", "text")
 
 _DIGEST_AT = "SELECT digest FROM log.events WHERE notification_id = %s"
 
@@ -107,11 +106,15 @@ class Append:
 
         Raises `IntegrityError` for an event whose version is not next in its stream.
         """
-        rows = list(self._chained(events, streams))
-        self.execute(_INSERT, [list(column) for column in zip(*rows, strict=True)])
-        self.events += len(rows)
+        self.has_written = True
+        before = self.position
+        with self.connection.cursor().copy(_COPY) as copy:
+            copy.set_types(_TYPES)
+            for row in self._chained(events, streams):
+                copy.write_row(row)
+        self.events += len(events)
         if any(event.topic in endings.TOPICS for event in events):
-            endings.index(self.connection, self.position - len(rows) + 1, self.position)
+            endings.index(self.connection, before + 1, self.position)
 
     def execute(self, statement: LiteralString, parameters: Sequence[Any]) -> None:
         """Write as a part of the append."""
