@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SkipValidation, TypeAdapter, 
 
 from api import problems
 from api.problems import Problem
-from api.schemas import ANNA, MATH, EffectiveOn
+from api.schemas.fields import ANNA, MATH, EffectiveOn
 from domain.bulk import MOST_ITEMS, Enrolment, Items, Member, Refused, Registration
 from domain.errors import InvalidValue
 from domain.values import Role

@@ -40,6 +40,7 @@ from migrations import commands as migrations
 from projections import skips
 from projections.projector import EventFails
 from projections.rebuild import Rebuild
+from projections.rebuild_record import RebuildState
 from projections.runner import Runner
 from projections.status import projection_status
 from projections.switch import SwitchImpossible
@@ -189,7 +190,13 @@ def rebuild() -> None:
     """Derive the read tables anew from the log, while others read and write."""
     settings = Settings()
     with migrated_database(settings) as conninfo, Progress("rebuild", err) as progress:
-        ended = Rebuild(Databases.of(conninfo, settings).project).run(lambda state: progress.show(state.done, state.total))
+
+        def show(state: RebuildState) -> None:
+            progress.show(state.done, state.total)
+            if state.done >= state.total:
+                progress.say("making memberships and keys, then comparing and switching")
+
+        ended = Rebuild(Databases.of(conninfo, settings).project).run(show)
     differing = f"; rows that differed before: {ended.differing}" if ended.differing is not None else ""
     out.print(f"rebuild {ended.state}: {ended.done} events{differing}")
     if ended.state != "done":

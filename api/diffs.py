@@ -13,7 +13,7 @@ from api import confinement
 from api.confinement import groups_of
 from api.moments import Moment
 from api.reads import Reads, answer_whole
-from api.schemas import DiffQuery
+from api.schemas.queries import DiffQuery
 from domain.errors import InvalidValue
 from domain.values import Groups
 from projections import diff, queries

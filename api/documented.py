@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from api.auth import needed
 from api.negotiation import CSV, EVENT_STREAM, NDJSON
 from api.problems import MEDIA_TYPE, Problem
-from api.schemas import Accepted
+from api.schemas.answers import Accepted
 
 _HEADERS = {
     "ETag": {"description": "The version of what the answer shows.", "schema": {"type": "string"}},

@@ -18,7 +18,7 @@ from api.negotiation import EVENT_STREAM, JSON, negotiated
 from api.problems import TooManyStreams
 from api.protocol import END
 from api.reads import Reads, answer_whole
-from api.schemas import FeedQuery
+from api.schemas.queries import FeedQuery
 from api.streams import PAGE
 from domain.errors import InvalidValue
 from projections import history

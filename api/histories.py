@@ -12,7 +12,8 @@ from api import cursors
 from api.confinement import groups_of
 from api.negotiation import CSV, JSON, NDJSON, negotiated
 from api.reads import Reads, answer_page, unknown
-from api.schemas import Event, HistoryPage
+from api.schemas.answers import Event
+from api.schemas.queries import HistoryPage
 from api.streams import PAGE, Items, streamed
 from domain.errors import InvalidValue
 from domain.values import Groups

@@ -47,3 +47,9 @@ class Progress:
             self._said = now
             left = (total - done) / rate if rate else 0
             self._console.print(f"{self._title}: {done} of {total} {self._unit}, {rate:,.0f}/s, {left:.0f} s left")
+
+    def say(self, what: str) -> None:
+        """Say what goes on, once all is counted."""
+        self._bar.update(self._task, description=f"{self._title}: {what}")
+        if not self._console.is_terminal:
+            self._console.print(f"{self._title}: {what}")

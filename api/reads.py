@@ -21,7 +21,7 @@ from api.gathering import Gathering, Row
 from api.live_rosters import LiveRosters
 from api.moments import Moment
 from api.problems import ReadTablesBehind
-from api.schemas import MemberPage, Page, PageAsOf, Reading, ReadingAsOf
+from api.schemas.queries import MemberPage, Page, PageAsOf, Reading, ReadingAsOf
 from domain.errors import (
     ClassDeleted,
     ClassUnknown,

@@ -10,7 +10,7 @@ from api.confinement import groups_of
 from api.moments import Moment
 from api.negotiation import CSV, JSON, NDJSON, negotiated
 from api.reads import Reads
-from api.schemas import ReadingAsOf
+from api.schemas.queries import ReadingAsOf
 from api.streams import Items, streamed
 from projections import queries, rosters
 

@@ -19,7 +19,7 @@ from starlette.responses import Response
 
 from api import server
 from api.app import create_app
-from api.schemas import ClassMember, ClassMemberList
+from api.schemas.answers import ClassMember, ClassMemberList
 from projections.tables import ClassMemberRow
 
 EMPTY, NAIVE = "/benchmarks/empty", "/benchmarks/naive"

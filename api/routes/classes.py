@@ -8,7 +8,9 @@ from starlette.responses import Response
 
 from api import diffs, documented
 from api.commands import Command, Serving
-from api.schemas import Class, ClassChange, ClassList, ClassPage, Diff, DiffQuery, EventList, HistoryPage, NewClass, Nothing, ReadingAsOf
+from api.schemas.answers import Class, ClassList, Diff, EventList
+from api.schemas.bodies import ClassChange, NewClass, Nothing
+from api.schemas.queries import ClassPage, DiffQuery, HistoryPage, ReadingAsOf
 from domain.decision import Outcome
 from projections import history, queries
 

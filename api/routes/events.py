@@ -7,7 +7,8 @@ from starlette.responses import Response
 
 from api import documented
 from api.commands import Serving
-from api.schemas import EventList, Feed, FeedQuery, HistoryPage
+from api.schemas.answers import EventList, Feed
+from api.schemas.queries import FeedQuery, HistoryPage
 from projections import history
 
 router = APIRouter(prefix="/v1", tags=["history"])

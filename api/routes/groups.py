@@ -8,21 +8,9 @@ from starlette.responses import Response
 
 from api import diffs, documented, rosters
 from api.commands import Command, Serving
-from api.schemas import (
-    ClassList,
-    Diff,
-    DiffQuery,
-    EventList,
-    Group,
-    GroupChange,
-    GroupList,
-    HistoryPage,
-    NewGroup,
-    Page,
-    PageAsOf,
-    ReadingAsOf,
-    RosterList,
-)
+from api.schemas.answers import ClassList, Diff, EventList, Group, GroupList, RosterList
+from api.schemas.bodies import GroupChange, NewGroup
+from api.schemas.queries import DiffQuery, HistoryPage, Page, PageAsOf, ReadingAsOf
 from projections import history, queries
 
 router = APIRouter(prefix="/v1/groups", tags=["groups"])

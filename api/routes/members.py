@@ -9,7 +9,9 @@ from starlette.responses import Response
 from api import bulk, documented, memberships
 from api.bulk import Roster, RosterChanges, RosterOptions
 from api.commands import Command, Serving
-from api.schemas import ClassMember, ClassMemberList, MemberPage, NewClassMember, ReadingAsOf, RoleChange, Withdrawal
+from api.schemas.answers import ClassMember, ClassMemberList
+from api.schemas.bodies import NewClassMember, RoleChange
+from api.schemas.queries import MemberPage, ReadingAsOf, Withdrawal
 from domain.bulk import RosterRules
 from domain.decision import Outcome
 from projections import queries

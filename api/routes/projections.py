@@ -7,7 +7,8 @@ from starlette.responses import Response
 
 from api import documented
 from api.commands import Serving
-from api.schemas import Nothing, Projections, RebuildProgress, RebuildStarted
+from api.schemas.answers import Projections, RebuildProgress, RebuildStarted
+from api.schemas.bodies import Nothing
 from projections import rebuild
 from projections.status import projection_status
 

@@ -8,7 +8,9 @@ from starlette.responses import Response
 
 from api import documented
 from api.commands import Command, Serving
-from api.schemas import EventList, HistoryPage, MembershipList, NewUser, Page, PageAsOf, ReadingAsOf, User, UserList
+from api.schemas.answers import EventList, MembershipList, User, UserList
+from api.schemas.bodies import NewUser
+from api.schemas.queries import HistoryPage, Page, PageAsOf, ReadingAsOf
 from projections import history, queries
 
 router = APIRouter(prefix="/v1/users", tags=["users"])

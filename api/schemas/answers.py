@@ -1,0 +1,253 @@
+"""What the service answers."""
+
+from datetime import date, datetime
+from typing import Any, Generic, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from api.schemas.fields import ANNA, MATH, SCHOOL, TIME, example
+from domain.values import Role
+
+
+class Group(BaseModel):
+    """A group of classes: a school, a department."""
+
+    model_config = example(id=SCHOOL, name="Lincoln Elementary", created_at=TIME, updated_at=TIME, version=1)
+    id: UUID
+    name: str
+    created_at: datetime
+    updated_at: datetime
+    version: int
+
+
+class User(BaseModel):
+    """Somebody who can be enrolled."""
+
+    model_config = example(id=ANNA, created_at=TIME, version=1)
+    id: UUID
+    created_at: datetime
+    version: int
+
+
+class Class(BaseModel):
+    """A class. `deleted_at` says since when it is archived; `updated_at` does not follow its roster, `version` does."""
+
+    model_config = example(
+        id=MATH, group_id=SCHOOL, name="Mathematics 7b", settings={"room": "2.14"},
+        created_at=TIME, updated_at=TIME, deleted_at="2027-06-30T12:00:00+00:00", version=4,
+    )  # fmt: skip
+    id: UUID
+    group_id: UUID
+    name: str
+    settings: dict[str, Any]
+    created_at: datetime
+    updated_at: datetime
+    deleted_at: datetime | None
+    version: int
+
+
+class ClassMember(BaseModel):
+    """A membership as its class sees it. `created_at` is the time of the latest enrolment."""
+
+    model_config = example(id="b7e6d5c4-b3a2-8190-8f7e-6d5c4b3a2918", class_id=MATH, user_id=ANNA, role="student", created_at=TIME)
+    id: UUID
+    class_id: UUID
+    user_id: UUID
+    role: Role
+    created_at: datetime
+
+
+class Membership(BaseModel):
+    """A membership as its user sees it."""
+
+    model_config = example(class_id=MATH, class_name="Mathematics 7b", group_id=SCHOOL, role="student", created_at=TIME)
+    class_id: UUID
+    class_name: str
+    group_id: UUID
+    role: Role
+    created_at: datetime
+
+
+class Skipped(BaseModel):
+    """Why an event has no effect on the read tables, who decided that, and when."""
+
+    reason: str
+    actor: str
+    at: datetime
+
+
+class Event(BaseModel):
+    """One entry of a history. `before` and `after` hold the fields that the event changed; `skipped` is there only where it is."""
+
+    model_config = example(
+        position=5, version=2, recorded_at=TIME, type="MemberEnrolled", actor="registrar-1", reason="moved here", source="api",
+        request_id="0b0c6a3e-58ab-4f0e-8d51-0d7f8a8f3c11", class_id=MATH, user_id=ANNA, group_id=SCHOOL, effective_on="2026-09-01",
+        before={}, after={"role": "student"},
+    )  # fmt: skip
+    position: int
+    version: int
+    recorded_at: datetime
+    type: str
+    actor: str
+    reason: str | None
+    source: str
+    request_id: str | None
+    class_id: UUID | None
+    user_id: UUID | None
+    group_id: UUID | None
+    effective_on: date | None
+    before: dict[str, Any]
+    after: dict[str, Any]
+    skipped: Skipped | None = None
+
+
+class RosterRow(BaseModel):
+    """A member of a class of a group; an empty class has one row without user, role and time."""
+
+    model_config = example(class_id=MATH, class_name="Mathematics 7b", user_id=ANNA, role="student", enrolled_at=TIME)
+    class_id: UUID
+    class_name: str
+    user_id: UUID | None
+    role: Role | None
+    enrolled_at: datetime | None
+
+
+class DiffMember(BaseModel):
+    """A membership that is there at one of the two moments only."""
+
+    class_id: UUID
+    user_id: UUID
+    role: Role
+
+
+class DiffRole(BaseModel):
+    """A membership whose role is another one; `from` and `to` are roles."""
+
+    class_id: UUID
+    user_id: UUID
+    from_: Role = Field(alias="from")
+    to: Role
+
+
+class DiffValue(BaseModel):
+    """A value at the two moments; null where the class, or the class in the group, is not there."""
+
+    from_: Any = Field(alias="from")
+    to: Any
+
+
+class DiffClass(BaseModel):
+    """A class with its fields that differ: `group_id`, `name`, `settings`, `archived`."""
+
+    class_id: UUID
+    changes: dict[str, DiffValue]
+
+
+class Diff(BaseModel):
+    """What differs between two moments. Applied to the state at the first, it gives the state at the second."""
+
+    model_config = example(
+        enrolled=[{"class_id": MATH, "user_id": ANNA, "role": "student"}], withdrawn=[], role_changed=[],
+        classes=[{"class_id": MATH, "changes": {"name": {"from": "Mathematics 7b", "to": "Mathematics 7b (advanced)"}}}],
+    )  # fmt: skip
+    enrolled: list[DiffMember]
+    withdrawn: list[DiffMember]
+    role_changed: list[DiffRole]
+    classes: list[DiffClass]
+
+
+Item = TypeVar("Item")
+
+
+class _List(BaseModel, Generic[Item]):
+    items: list[Item]
+    next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null on the last one.")
+
+
+class GroupList(_List[Group]):
+    """A page of groups, by name."""
+
+
+class UserList(_List[User]):
+    """A page of users, by id."""
+
+
+class ClassList(_List[Class]):
+    """A page of classes, by name."""
+
+
+class ClassMemberList(_List[ClassMember]):
+    """A page of a roster: teachers first, then by time of enrolment."""
+
+
+class MembershipList(_List[Membership]):
+    """A page of a user's memberships, by name of class."""
+
+
+class EventList(_List[Event]):
+    """A page of a history, by position."""
+
+
+class RosterList(_List[RosterRow]):
+    """All rosters of a group, by name of class, each teachers first; `next_cursor` is always null."""
+
+
+class Feed(BaseModel):
+    """A page of the feed. `after` is what to ask next, even when nothing came; `head` is the last position of the log."""
+
+    items: list[Event]
+    after: int
+    head: int
+
+
+class Accepted(BaseModel):
+    """Recorded, and not yet visible in the reads: they will be at this `position` (see `min_position`)."""
+
+    position: int
+    id: UUID
+
+
+class Skip(BaseModel):
+    """An event that an operator told every projection to leave out, and what it failed with."""
+
+    position: int
+    topic: str
+    reason: str
+    actor: str
+    skipped_at: datetime
+    error: str
+
+
+class Projections(BaseModel):
+    """Where the projection stands, in positions of the log. `lag` is how many events it is behind; `skips` are left out."""
+
+    head: int
+    checkpoint: int
+    lag: int
+    leader: str | None
+    state: Literal["following", "catching-up", "leaderless", "stalled"]
+    progressed_at: datetime
+    failing_position: int | None
+    failing_since: datetime | None
+    failure: str | None
+    seconds_without_progress: float
+    skips: list[Skip]
+
+
+class RebuildStarted(BaseModel):
+    """A rebuild that has begun."""
+
+    id: UUID
+
+
+class RebuildProgress(BaseModel):
+    """Where the newest rebuild stands, in events."""
+
+    id: UUID | None
+    state: Literal["idle", "running", "done", "failed", "cancelled"]
+    done: int
+    total: int
+    per_second: float | None
+    seconds_left: float | None
+    error: str | None
