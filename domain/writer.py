@@ -89,7 +89,9 @@ class Writer:
             try:
                 answers = self._record(batch)
             except Exception as wrong:
-                self._recover(batch or self._next(), wrong)
+                # Where all were cancelled meanwhile, nobody waits for what went wrong.
+                if failed := batch or self._next():
+                    self._recover(failed, wrong)
             else:
                 _give(answers)
 
