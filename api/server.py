@@ -5,9 +5,9 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.supervisors import Multiprocess
 
 from api.protocol import GuardedProtocol
+from api.workers import Workers
 
 KEEP_ALIVE_SECONDS = 75
 """How long an idle connection stays open: longer than clients and proxies commonly wait, so that they, not we, close it."""
@@ -42,19 +42,6 @@ def spare_the_collector() -> None:
     gc.set_threshold(50_000, 20, 1_000)
 
 
-class _Workers(Multiprocess):
-    """Several workers on one socket, which takes no connections any more once they end.
-
-    As long as the process that started them keeps it open, callers would wait in line for nobody, and then be cut off.
-    """
-
-    def terminate_all(self) -> None:
-        """Close the socket, and let the workers end."""
-        for line in self.sockets:
-            line.close()
-        super().terminate_all()
-
-
 def run(app: FastAPI | str, host: str, port: int, workers: int = 1) -> None:
     """Serve `app`, or with several workers what the function of that name returns, until a signal ends it."""
     spare_the_collector()
@@ -62,4 +49,4 @@ def run(app: FastAPI | str, host: str, port: int, workers: int = 1) -> None:
         uvicorn.run(app, factory=isinstance(app, str), host=host, port=port, **OPTIONS)
         return
     config = uvicorn.Config(app, factory=isinstance(app, str), host=host, port=port, workers=workers, **OPTIONS)
-    _Workers(config, [config.bind_socket()]).run()
+    Workers(config, [config.bind_socket()]).run()
