@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Sequence
+from socket import socket
 from time import monotonic
 from weakref import WeakKeyDictionary
 
-from uvicorn.config import STARTUP_FAILURE
+from uvicorn.config import STARTUP_FAILURE, Config
 from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
@@ -22,7 +23,10 @@ class Workers(Multiprocess):
     long it replaces no worker and hears no signal. This one never waits: it looks whether an answer came, and how long ago it asked.
     """
 
-    _asked: WeakKeyDictionary[Process, float] = WeakKeyDictionary()
+    def __init__(self, config: Config, sockets: list[socket]) -> None:
+        """Serve on `sockets`, with as many workers as `config` says."""
+        super().__init__(config, sockets)
+        self._asked: WeakKeyDictionary[Process, float] = WeakKeyDictionary()
 
     def terminate_all(self) -> None:
         """Close the socket, and let the workers end. With the socket open, callers would wait in line for nobody, and be cut off."""
