@@ -33,11 +33,14 @@ def create_app(conninfo: Callable[[], str], settings: Settings | None = None) ->
     """Return the application on the database that `conninfo` names when the application starts; without settings, on the defaults."""
     settings = settings or Settings.defaults()
     counted = Metrics()
+    tokens = None if settings.auth_keys is None else Tokens(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        running = Service(Databases.of(conninfo(), settings), counted, project=settings.project)
+        running = Service(Databases.of(conninfo(), settings), counted, settings, tokens.keys if tokens else None)
         app.state.service = running
+        if tokens is not None:
+            tokens.keys.prepare()
         async with running.running():
             yield
 
@@ -51,8 +54,9 @@ def create_app(conninfo: Callable[[], str], settings: Settings | None = None) ->
     problems.install(app)
     documented.complete(app)
     app.add_middleware(JsonBodies)
-    if settings.auth_keys is not None:
-        app.add_middleware(Authentication, tokens=Tokens(settings), metrics_open=settings.metrics_open)
+    app.state.tokens, app.state.ready_strict = tokens, settings.ready_strict
+    if tokens is not None:
+        app.add_middleware(Authentication, tokens=tokens, metrics_open=settings.metrics_open)
     else:
         app.add_middleware(LocalOnly)
     app.add_middleware(Requests, metrics=counted, access=access_logger() if settings.access_log else None)

@@ -13,6 +13,7 @@ import msgspec
 from fastapi import Request
 from starlette.responses import Response, StreamingResponse
 
+from api.admission import Admission
 from api.confinement import groups_of
 from api.negotiation import EVENT_STREAM, JSON, negotiated
 from api.problems import TooManyStreams
@@ -59,7 +60,8 @@ class Feed:
         if self._open >= STREAMS:
             raise TooManyStreams
         request.scope["state"][END] = self._closing.set
-        return StreamingResponse(self._stream(question, after), headers={**_HEADERS, "Roster-Position": str(head)}, media_type=EVENT_STREAM)
+        headers = {**_HEADERS, "Roster-Position": str(head)}
+        return StreamingResponse(self._stream(question, after, Admission(request)), headers=headers, media_type=EVENT_STREAM)
 
     async def _page(self, request: Request, question: Question, after: int, head: int, limit: int) -> Response:
         entries, after = await self._read(question, after, head, limit)
@@ -68,14 +70,15 @@ class Feed:
         answer.headers["Vary"] = "Accept"
         return answer
 
-    async def _stream(self, question: Question, after: int) -> AsyncIterator[bytes]:
+    async def _stream(self, question: Question, after: int, admission: Admission) -> AsyncIterator[bytes]:
+        """Write what comes after a position, until the process goes down or the caller's token counts no more."""
         self._open += 1
         now = asyncio.get_running_loop().time
         try:
             silent_until = now() + COMMENT_SECONDS
-            while not self._closing.is_set():
+            while not self._closing.is_set() and await admission.counts():
                 entries: list[Entry] = []
-                if await self._comes_after(after, silent_until - now()):
+                if await self._comes_after(after, min(silent_until - now(), admission.seconds)):
                     async with self._reads.streaming:
                         entries, after = await self._read(question, after, self._head.position, PAGE)
                 if not entries and (now() < silent_until or self._closing.is_set()):

@@ -110,6 +110,8 @@ _NOT_OF_THE_DOMAIN = {
     "not-migrated": "The database is not at the migration that this release needs: run rosterlog migrate.",
     "projection-stalled": "Events wait to be projected and none is: see failure in /v1/projections.",
     "projection-leaderless": "No process projects events into the read tables: start rosterlog serve or rosterlog project.",
+    "replica-unavailable": "The replica for reads does not answer: see rosterlog_replica_up, and the server that "
+    "ROSTERLOG_READ_DATABASE_URL names.",
     "not-local": "The service has no authentication, so it answers this machine only, and no page of another one.",
     "unauthenticated": "The request needs a token that counts, as Authorization: Bearer <token>.",
     "scope-missing": "The token counts, but does not allow this. WWW-Authenticate names the scope that does.",

@@ -4,9 +4,9 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import psycopg
@@ -41,6 +41,9 @@ from projections.replica import POSITION, ReplicaVisibility
 from projections.silence import DatabaseSilent, heard
 from projections.visibility import Visibility
 
+if TYPE_CHECKING:
+    from api.replica import Replica
+
 WAIT_SECONDS = 5.0
 """How long a read waits for `min_position`, and a command for its own change to be visible."""
 
@@ -62,7 +65,7 @@ class Reads:
         self,
         pool: AsyncConnectionPool[AsyncConnection[Any]],
         visibility: Visibility | ReplicaVisibility,
-        replica: "Reads | None" = None,
+        replica: "Replica | None" = None,
     ) -> None:
         """Read over connections of `pool`, and wait with `visibility`; a `replica` reads what is not of the past."""
         self._pool = pool
@@ -75,8 +78,8 @@ class Reads:
 
     async def thing(self, request: Request, thing: Thing, ids: Mapping[str, UUID], reading: Reading) -> Response:
         """Answer with one thing. Raises that it is unknown or gone."""
-        if self._replica is not None and _is_live(reading):
-            return await self._replica.thing(request, thing, ids, reading)
+        if answer := await self._at_replica(reading, lambda replica: replica.thing(request, thing, ids, reading)):
+            return answer
         at = await self._moment(reading)
         position, version, item = await self.found(thing, ids, at, groups_of(request))
         return _answer(request, item, position, f'"{version}"')
@@ -96,8 +99,8 @@ class Reads:
 
     async def roster(self, request: Request, class_id: UUID, page: MemberPage) -> Response:
         """Answer with a page of a roster. Raises that the class is unknown or gone."""
-        if self._replica is not None and _is_live(page):
-            return await self._replica.roster(request, class_id, page)
+        if answer := await self._at_replica(page, lambda replica: replica.roster(request, class_id, page)):
+            return answer
         if page.model_fields_set <= {"limit", "min_position"}:
             await self.wait_for(page.min_position)
             groups = groups_of(request)
@@ -112,8 +115,8 @@ class Reads:
         self, request: Request, listing: Listing, ids: Mapping[str, UUID], page: Page | PageAsOf, filters: Mapping[str, Any] | None = None
     ) -> Response:
         """Answer with one page of a list. Raises that the thing it belongs to is unknown or gone."""
-        if self._replica is not None and _is_live(page):
-            return await self._replica.listing(request, listing, ids, page, filters)
+        if answer := await self._at_replica(page, lambda replica: replica.listing(request, listing, ids, page, filters)):
+            return answer
         at, groups = await self._moment(page), groups_of(request)
         given = {name: value for name, value in (filters or {}).items() if value is not None}
         scope = cursors.scope(listing.name, **ids, **given)
@@ -134,9 +137,11 @@ class Reads:
 
     async def replica_position(self) -> int | None:
         """Return the position that the replica's tables reflect, None where there is no replica. Raises `StoreUnavailable`."""
-        if self._replica is None:
-            return None
-        ((position,),) = await self._replica.rows(POSITION, {})
+        return None if self._replica is None else await self._replica.position()
+
+    async def position_shown(self) -> int:
+        """Return the position that the read tables reflect. Raises `StoreUnavailable`."""
+        ((position,),) = await self.rows(POSITION, {})
         return int(position)
 
     async def wait_for(self, position: int | None) -> None:
@@ -170,6 +175,10 @@ class Reads:
         await self._pool.drain()
         async with self.connection() as connection:
             return await _fetched(connection, statement, parameters, prepare=prepare)
+
+    async def _at_replica(self, reading: Reading, ask: Callable[["Reads"], Awaitable[Response]]) -> Response | None:
+        """Return what the replica answers; None where there is none, it is gone, or the reading is of the past."""
+        return await self._replica.answer(ask) if self._replica is not None and _is_live(reading) else None
 
     def _gathered(self, thing: Thing, *, confined: bool) -> Gathering:
         statement = many.things(thing, confined=confined)

@@ -7,11 +7,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from api import documented, problems
 from api.commands import Serving
-from migrations import commands as migrations
+from api.readiness import DEGRADED
+from api.schemas.answers import Ready
+from domain.errors import StoreUnavailable
 
 router = APIRouter(tags=["operations"])
-
-_UNREADY = {"stalled", "leaderless"}
 
 
 @router.get("/healthz", operation_id="isAlive")
@@ -20,18 +20,21 @@ async def healthz() -> dict[str, str]:
     return {"status": "alive"}
 
 
-@router.get("/readyz", operation_id="isReady", responses=documented.problems(503))
+@router.get("/readyz", operation_id="isReady", response_model=Ready, responses=documented.problems(503))
 async def readyz(request: Request, service: Serving) -> Response:
-    """Answer 200 if the database answers, is migrated, and the projection is not stalled."""
-    revision, status = await service.standing()
-    if status is None:
-        detail = f"The database is at migration {revision}, this release needs {migrations.newest()}."
+    """Answer 200 as long as this process can answer reads or record commands, and say what is degraded."""
+    migrated, able, state, degraded = await service.condition()
+    if not migrated:
+        detail = problems.explanations()["not-migrated"]
         return problems.respond(request, "not-migrated", HTTPStatus.SERVICE_UNAVAILABLE, detail)
-    if status.state in _UNREADY:
-        detail = f"The projection is {status.state} at position {status.checkpoint} of {status.head}: {status.failure or 'no progress'}"
-        return problems.respond(request, f"projection-{status.state}", HTTPStatus.SERVICE_UNAVAILABLE, detail)
-    await service.reads.replica_position()
-    return JSONResponse({"status": "ready", "state": status.state, "lag": status.lag})
+    if not able or (degraded and request.app.state.ready_strict):
+        return _unready(request, next(word for word in degraded if able or word != "keys-unreadable"))
+    return JSONResponse({"status": "ready", "state": state, "degraded": degraded})
+
+
+def _unready(request: Request, word: str) -> Response:
+    rule = word if word in problems.explanations() else StoreUnavailable.rule
+    return problems.respond(request, rule, HTTPStatus.SERVICE_UNAVAILABLE, DEGRADED[word])
 
 
 @router.get("/", operation_id="getStarted")

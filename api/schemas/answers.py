@@ -235,6 +235,25 @@ class Projections(BaseModel):
     skips: list[Skip]
 
 
+class Ready(BaseModel):
+    """Whether this process serves, where the projection stands, and what is not as it should be."""
+
+    model_config = example(status="ready", state="following", degraded=[])
+    status: Literal["ready"]
+    state: Literal["following", "catching-up", "leaderless", "stalled", "unknown"]
+    degraded: list[
+        Literal[
+            "reads-unavailable",
+            "writes-unavailable",
+            "state-unknown",
+            "projection-stalled",
+            "projection-leaderless",
+            "replica-unavailable",
+            "keys-unreadable",
+        ]
+    ]
+
+
 class RebuildStarted(BaseModel):
     """A rebuild that has begun."""
 
