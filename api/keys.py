@@ -60,7 +60,8 @@ class Keys:
     def __init__(self, place: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         """Read from `place`, an https address or a file. Nothing is read before the first key is asked for."""
         self._load = _from_address(place) if is_address(place) else lambda: _from_file(Path(place))
-        self._age = ADDRESS_AGE if is_address(place) else FILE_AGE
+        # A file that was missing is there a moment later, and looking costs nothing.
+        self._age, self._retry = (ADDRESS_AGE, RETRY_SECONDS) if is_address(place) else (FILE_AGE, 0.0)
         self._place = place
         self._clock = clock
         self._keys: list[PyJWK] = []
@@ -120,7 +121,7 @@ class Keys:
         if self._tried_at is None:
             return True
         usual = self._age if is_known else COOLDOWN_SECONDS
-        again = min(usual, RETRY_SECONDS * 2.0 ** min(self._failures - 1, 10))
+        again = min(usual, self._retry * 2.0 ** min(self._failures - 1, 10))
         return self._clock() - self._tried_at >= (again if self._failures else usual)
 
     def _read(self) -> None:

@@ -73,6 +73,10 @@ class TooManyStreams(DomainError):
     """As many feeds are open in this process as it serves. Try again, or read pages."""
 
 
+class ExpensiveReadsBusy(DomainError):
+    """Other whole histories, rosters and differences are read, as many as this process reads at once. Try again."""
+
+
 class RebuildNotPermitted(DomainError):
     """The service's account in the database may not rebuild: run rosterlog rebuild with the projector's account."""
 
@@ -92,6 +96,7 @@ STATUS: Mapping[type[DomainError], int] = {
     StoreUnavailable: 503,
     ReadTablesBehind: 503,
     TooManyStreams: 503,
+    ExpensiveReadsBusy: 503,
     ShadowInUse: 409,
     NotFailing: 409,
     NotSkipped: 409,

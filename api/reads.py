@@ -1,6 +1,5 @@
 """Answering reads: one statement, its rows as JSON made in the database, and the headers every read has."""
 
-import asyncio
 import hashlib
 import json
 import re
@@ -50,9 +49,6 @@ WAIT_SECONDS = 5.0
 SILENT_SECONDS = 35.0
 """How long a read waits for the database's answer: longer than its `statement_timeout`, which a silent server can't tell us about."""
 
-STREAMING = 4
-"""How many streams may read at the same moment: the other connections are for those who wait for one answer."""
-
 _UNKNOWN: Mapping[str, type[Unknown]] = {"group": GroupUnknown, "user": UserUnknown, "class": ClassUnknown}
 _GONE: Mapping[str, type[Gone]] = {"group": GroupDeleted, "user": UserRemoved, "class": ClassDeleted}
 _ETAG = re.compile(r'(?:W/)?"([^"]*)"')
@@ -60,6 +56,9 @@ _ETAG = re.compile(r'(?:W/)?"([^"]*)"')
 
 class Reads:
     """The read side of the service, as the routes use it."""
+
+    patience: float | None = None
+    """How long a read waits for a connection, in seconds; None: as long as the pool says."""
 
     def __init__(
         self,
@@ -74,7 +73,6 @@ class Reads:
         self._rosters = LiveRosters(self.rows)
         things = (GROUP_BY_ID, USER_BY_ID, CLASS_BY_ID, MEMBER_BY_ID)
         self._things = {(thing.kind, confined): self._gathered(thing, confined=confined) for thing in things for confined in (False, True)}
-        self.streaming = asyncio.Semaphore(STREAMING)
 
     async def thing(self, request: Request, thing: Thing, ids: Mapping[str, UUID], reading: Reading) -> Response:
         """Answer with one thing. Raises that it is unknown or gone."""
@@ -153,7 +151,7 @@ class Reads:
     async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:
         """Lend a connection. Raises `StoreUnavailable`."""
         try:
-            async with self._pool.connection() as connection:
+            async with self._pool.connection(self.patience) as connection:
                 yield connection
         except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError, PoolTimeout) as lost:
             raise StoreUnavailable from lost
@@ -178,7 +176,7 @@ class Reads:
 
     async def _at_replica(self, reading: Reading, ask: Callable[["Reads"], Awaitable[Response]]) -> Response | None:
         """Return what the replica answers; None where there is none, it is gone, or the reading is of the past."""
-        return await self._replica.answer(ask) if self._replica is not None and _is_live(reading) else None
+        return await self._replica.answer(ask) if self._replica is not None and is_live(reading) else None
 
     def _gathered(self, thing: Thing, *, confined: bool) -> Gathering:
         statement = many.things(thing, confined=confined)
@@ -232,7 +230,7 @@ async def _fetched(
         return await (await connection.execute(statement, parameters, prepare=prepare)).fetchall()
 
 
-def _is_live(reading: Reading) -> bool:
+def is_live(reading: Reading) -> bool:
     """Tell whether a reading is of the read tables as they are, not of a moment of the past."""
     return not isinstance(reading, ReadingAsOf) or (reading.as_of is None and reading.at_position is None)
 
@@ -255,10 +253,15 @@ def _digest(body: str) -> str:
 
 def _answer(request: Request, body: str, position: int, etag: str) -> Response:
     headers = {"Roster-Position": str(position), "ETag": etag, "Cache-Control": "private, no-cache"}
-    wanted = request.headers.get("if-none-match")
-    if wanted is not None and (wanted.strip() == "*" or etag.strip('"') in _ETAG.findall(wanted)):
+    if is_wanted(request, etag):
         return Response(status_code=304, headers=headers)
     return Response(body, headers=headers, media_type="application/json")
+
+
+def is_wanted(request: Request, etag: str) -> bool:
+    """Tell whether the caller says to have what this ETag stands for."""
+    wanted = request.headers.get("if-none-match")
+    return wanted is not None and (wanted.strip() == "*" or etag.strip('"') in _ETAG.findall(wanted))
 
 
 def _written(value: object) -> str:

@@ -15,13 +15,14 @@ from anyio.to_thread import run_sync
 from psycopg import AsyncConnection, Connection
 from psycopg_pool import AsyncConnectionPool
 
-from api.asking import Answer, Asking, Question
 from api.database import Databases, patient
+from api.expensive import CONNECTIONS, Budget, ExpensiveReads
 from api.feed import Feed
 from api.handover import Handover
 from api.histories import Histories
 from api.keys import Keys
 from api.metrics import NOTE_SECONDS, Metrics, is_one_of_several
+from api.probing import Answer, Probing, Question
 from api.problems import RebuildNotPermitted
 from api.readiness import Condition, Readiness, standing
 from api.reads import Reads
@@ -61,14 +62,16 @@ class Service:
         self._watch: ReplicaWatch | None = None
         replica = None if databases.replica is None else self._replica(databases.replica, settings)
         self.reads = Reads(self._pools["reads"], self.visibility, replica)
-        self.histories = Histories(self.reads)
+        self._pools["expensive"] = _pool(databases.main, "expensive", CONNECTIONS)
+        self.expensive = ExpensiveReads(Budget(self._pools["expensive"]), self.visibility)
+        self.histories = Histories(self.reads, self.expensive)
         self._head = Head(databases.main)
-        self.feed = Feed(self.reads, self._head)
-        self._probing = Asking(databases.main, "probing")
-        self._operating = Asking(databases.main, "operating")
+        self.feed = Feed(self.reads, self.expensive, self._head)
+        self._probing = Probing(databases.main, "probing")
+        self._operating = Probing(databases.main, "operating")
         # With an account of its own for that, the connection is opened when it is needed.
         same = databases.project == databases.main
-        self._projecting = self._operating if same else Asking(databases.project, "projecting")
+        self._projecting = self._operating if same else Probing(databases.project, "projecting")
         self._looking = ThreadPoolExecutor(1, "looking")
         self._readiness = Readiness(
             lambda: self._probing.answer(standing, ANSWER_SECONDS),
@@ -169,10 +172,10 @@ def process_name(does: str) -> str:
     return f"rosterlog {does} {socket.gethostname()[:30]}:{os.getpid()}"
 
 
-def _pool(conninfo: str, name: str) -> AsyncConnectionPool[AsyncConnection[Any]]:
+def _pool(conninfo: str, name: str, most: int = 16) -> AsyncConnectionPool[AsyncConnection[Any]]:
     # By default a pool that lost its connections tries less and less often, and after a long outage not for minutes.
     return AsyncConnectionPool(
-        conninfo, min_size=1, max_size=16, timeout=5, reconnect_timeout=SETUP_SECONDS, open=False, configure=_configure, name=name
+        conninfo, min_size=1, max_size=most, timeout=5, reconnect_timeout=SETUP_SECONDS, open=False, configure=_configure, name=name
     )
 
 

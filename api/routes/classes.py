@@ -78,4 +78,4 @@ async def get_class_history(request: Request, class_id: UUID, page: Annotated[Hi
 @router.get("/{class_id}/diff", operation_id="diffClass", response_model=Diff, responses=documented.read(404, 410))
 async def diff_class(request: Request, class_id: UUID, query: Annotated[DiffQuery, Query()], service: Serving) -> Response:
     """Compare a class and its roster at two moments."""
-    return await diffs.answer(request, service.reads, queries.CLASS_BY_ID, {"class_id": class_id}, query)
+    return await diffs.answer(request, service.expensive, queries.CLASS_BY_ID, {"class_id": class_id}, query)

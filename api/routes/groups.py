@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from api import diffs, documented, rosters
 from api.commands import Command, Serving
+from api.reads import is_live
 from api.schemas.answers import ClassList, Diff, EventList, Group, GroupList, RosterList
 from api.schemas.bodies import GroupChange, NewGroup
 from api.schemas.queries import DiffQuery, HistoryPage, Page, PageAsOf, ReadingAsOf
@@ -51,7 +52,8 @@ async def get_group(request: Request, group_id: UUID, reading: Annotated[Reading
 @router.get("/{group_id}/classes", operation_id="listGroupClasses", response_model=ClassList, responses=documented.read(404, 410))
 async def list_group_classes(request: Request, group_id: UUID, page: Annotated[PageAsOf, Query()], service: Serving) -> Response:
     """List the classes of a group, by name, now or as of a moment of the past."""
-    return await service.reads.listing(request, queries.GROUP_CLASSES, {"group_id": group_id}, page)
+    reads = service.reads if is_live(page) else service.expensive
+    return await reads.listing(request, queries.GROUP_CLASSES, {"group_id": group_id}, page)
 
 
 @router.get("/{group_id}/history", operation_id="getGroupHistory", response_model=EventList, responses=documented.history(404))
@@ -63,10 +65,10 @@ async def get_group_history(request: Request, group_id: UUID, page: Annotated[Hi
 @router.get("/{group_id}/rosters", operation_id="getGroupRosters", response_model=RosterList, responses=documented.history(404, 410))
 async def get_group_rosters(request: Request, group_id: UUID, reading: Annotated[ReadingAsOf, Query()], service: Serving) -> Response:
     """Read every class of a group, archived ones included, with its members, now or as of a moment of the past; streamed whole."""
-    return await rosters.answer(request, service.reads, group_id, reading)
+    return await rosters.answer(request, service.expensive, group_id, reading)
 
 
 @router.get("/{group_id}/diff", operation_id="diffGroup", response_model=Diff, responses=documented.read(404, 410))
 async def diff_group(request: Request, group_id: UUID, query: Annotated[DiffQuery, Query()], service: Serving) -> Response:
     """Compare the classes of a group and their rosters at two moments."""
-    return await diffs.answer(request, service.reads, queries.GROUP_BY_ID, {"group_id": group_id}, query)
+    return await diffs.answer(request, service.expensive, queries.GROUP_BY_ID, {"group_id": group_id}, query)

@@ -17,7 +17,7 @@ Answer = TypeVar("Answer")
 Question = Callable[[Connection[Any]], Answer]
 
 
-class Asking:
+class Probing:
     """Puts questions one after the other, over one connection that it keeps, in a thread of its own.
 
     A connection that was open before the work began is there when the database takes no new one. A lost
