@@ -22,7 +22,6 @@ from sqlalchemy.exc import DBAPIError
 
 from api import cli_import, keys, logs, roles, server, tokens
 from api.app import create_app
-from api.auth import SCOPES
 from api.database import Databases, DatabaseUnusable, database, migrate, migrated_database
 from api.demo import demo_id
 from api.demo import load as load_demo
@@ -30,6 +29,7 @@ from api.embedded import EmbeddedError
 from api.importing import FileUnusable
 from api.keys import KeysUnreadable
 from api.metrics import MULTIPROCESS
+from api.policy import SCOPES
 from api.progress import Progress
 from api.service import connected, process_name
 from api.settings import Settings, masked

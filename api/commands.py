@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from starlette.responses import JSONResponse, Response
 
 from api.confinement import groups_of
+from api.operations import address_of
 from api.reads import WAIT_SECONDS
 from api.service import Service
 from domain.commanding import BoundCommand
@@ -107,7 +108,6 @@ class Commands:
 # framework needs as long to hand over four as for all else (see `documented.COMMAND_HEADERS`).
 async def _command(request: Request) -> Commands:
     """Read what the headers say about the command. Raises `InvalidValue`."""
-    _refuse_parameters(request)
     headers = request.headers
     by = _provenance(request, headers.get("roster-actor"), headers.get("roster-reason"))
     return Commands(request, by, _expected(headers.get("if-match")), _repeatable(request, by.actor, headers.get("idempotency-key")))
@@ -117,16 +117,6 @@ Command = Annotated[Commands, Depends(_command)]
 """A route's parameter for giving a command."""
 Serving = Annotated[Service, Depends(service_of)]
 """A route's parameter for reading."""
-
-
-_WITH_PARAMETERS = {"withdrawMember", "setMembers", "enrolMany", "registerMany"}
-"""The commands that have query parameters, and declare them."""
-
-
-def _refuse_parameters(request: Request) -> None:
-    if request.scope["query_string"] and request.query_params and request.scope["route"].operation_id not in _WITH_PARAMETERS:
-        name = next(iter(request.query_params))
-        raise InvalidValue(f"parameter:{name}", "unknown-field", f"{name} is no parameter of this command")
 
 
 def _provenance(request: Request, roster_actor: str | None, roster_reason: str | None) -> Provenance:
@@ -169,7 +159,7 @@ def _repeatable(request: Request, subject: str, key: str | None) -> Repeatable |
     groups = groups_of(request)
     confined = b"" if groups is None else b"\0" + b"".join(sorted(group.bytes for group in groups))
     digest = sha256(request.scope["query_string"] + b"\0" + request.state.body + confined).digest()
-    return Repeatable(Key(subject, f"{request.method} {request.url.path}", found[1] or found[2]), digest)
+    return Repeatable(Key(subject, address_of(request), found[1] or found[2]), digest)
 
 
 def _headers(outcome: Outcome, version: int | None) -> dict[str, str]:

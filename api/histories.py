@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from api import cursors
 from api.confinement import groups_of
-from api.negotiation import CSV, JSON, NDJSON, negotiated
+from api.negotiation import JSON, media_type_of
 from api.reads import Reads, answer_page, unknown
 from api.schemas.answers import Event
 from api.schemas.queries import HistoryPage
@@ -39,7 +39,7 @@ class Histories:
         await self._reads.wait_for(page.min_position)
         reading = _Reading(self._reads, asked, page, ids or {}, groups_of(request))
         await reading.begin()
-        media_type = negotiated(request, JSON, CSV, NDJSON)
+        media_type = media_type_of(request)
         if media_type == JSON:
             entries = await reading.after(reading.cursor(), page.limit + 1)
         else:

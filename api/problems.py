@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from api.policy import BODY_BYTES, BULK_BODY_BYTES
 from domain.errors import (
     ClassArchived,
     DomainError,
@@ -33,10 +34,6 @@ from domain.values import escaped
 from projections.shadow import ShadowInUse
 from projections.skips import NotFailing, NotSkipped
 
-BODY_BYTES = 256 * 1024
-"""Most bytes of a request's body."""
-BULK_BODY_BYTES = 4 * 1024 * 1024
-"""Most bytes of the body of a command about many things."""
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = "1"
 """Seconds after which a 503 may be tried again."""
@@ -101,10 +98,12 @@ STATUS: Mapping[type[DomainError], int] = {
 
 _NOT_OF_THE_DOMAIN = {
     "invalid-request": "The request breaks a rule of form or value. Each entry of errors names the place, the rule and what is wrong.",
+    "malformed-request": "What arrived can't be read as HTTP/1.1 (RFC 9112), or names no host.",
     "headers-too-large": "The request line and the headers may have 64 KiB.",
     "request-too-slow": "A request must arrive, with its body, within a minute.",
     "body-too-large": f"A body may have {BODY_BYTES} bytes; one of a command about many things {BULK_BODY_BYTES}.",
     "unsupported-media-type": "Bodies are JSON, declared with Content-Type: application/json.",
+    "not-acceptable": "The request's Accept takes none of the media types that the operation answers with; `offered` lists them.",
     "not-found": "No such path. The API is described at /docs.",
     "method-not-allowed": "The path exists, but not with this method. The API is described at /docs.",
     "not-migrated": "The database is not at the migration that this release needs: run rosterlog migrate.",
@@ -203,9 +202,9 @@ async def _on_domain_error(request: Request, error: Exception) -> Response:
     return respond(request, error.rule, _status(request, error), str(error), getattr(error, "errors", None))
 
 
-def invalid(request: Request, errors: list[dict[str, Any]]) -> Response:
+def invalid(request: Request, errors: list[dict[str, Any]], headers: Mapping[str, str] | None = None) -> Response:
     """Return the answer to a request that breaks rules of form or value."""
-    return respond(request, "invalid-request", 422, f"The request breaks {summary(errors)}", errors)
+    return respond(request, "invalid-request", 422, f"The request breaks {summary(errors)}", errors, headers)
 
 
 def summary(errors: Sequence[Mapping[str, Any]]) -> str:
@@ -255,18 +254,8 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         return invalid(request, [{"pointer": "", "rule": "json", "detail": "the body is nested too deeply"}])
     phrase = HTTPStatus(error.status_code).phrase
     rule = re.sub(r"[^a-z]+", "-", phrase.lower())
-    headers = dict(error.headers or {})
-    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["Allow"] = ", ".join(sorted(_allowed(request)))
-    detail = error.detail if error.detail != phrase else f"{request.method} {request.url.path}: {phrase}. The API is described at /docs."
-    return respond(request, rule, error.status_code, detail, headers=headers)
-
-
-def _allowed(request: Request) -> set[str]:
-    """Return the methods of every route that has the request's path; the framework names those of one route only."""
-    paths: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
-    templates = {template: re.sub(r"\{\w+\}", "[^/]+", template) for template in paths}
-    return {method.upper() for path, pattern in templates.items() if re.fullmatch(pattern, request.url.path) for method in paths[path]}
+    detail = error.detail if error.detail != phrase else f"{request.method} {request.scope['path']}: {phrase}."
+    return respond(request, rule, error.status_code, detail, headers=error.headers)
 
 
 async def _on_unexpected(request: Request, error: Exception) -> Response:
