@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SkipValidation, TypeAdapter, 
 
 from api import problems
 from api.problems import Problem
-from api.schemas.fields import ANNA, MATH, EffectiveOn
+from api.schemas.fields import ANNA, MATH, EffectiveOn, Flag, Id, Integer
 from domain.bulk import MOST_ITEMS, Enrolment, Items, Member, Refused, Registration
 from domain.errors import InvalidValue
 from domain.values import Role
@@ -21,8 +21,8 @@ class NewEnrolment(BaseModel):
     """A user to enrol in a class."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"class_id": MATH, "user_id": ANNA, "role": "student"}]})
-    class_id: UUID
-    user_id: UUID
+    class_id: Id
+    user_id: Id
     role: Role
     effective_on: EffectiveOn | None = None
 
@@ -31,14 +31,14 @@ class NewRegistration(BaseModel):
     """A user to register."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"id": ANNA}]})
-    id: UUID
+    id: Id
 
 
 class RosterMember(BaseModel):
     """A member of a roster to be."""
 
     model_config = _INPUT
-    user_id: UUID
+    user_id: Id
     role: Role
 
 
@@ -67,15 +67,15 @@ class Atomic(BaseModel):
     """All or nothing, or each item for itself."""
 
     model_config = _INPUT
-    atomic: bool = Field(default=False, description="Record nothing where one item is refused.")
+    atomic: Flag = Field(default=False, description="Record nothing where one item is refused.")
 
 
 class RosterOptions(BaseModel):
     """How to set a roster."""
 
     model_config = _INPUT
-    dry_run: bool = Field(default=False, description="Show what would change, and record nothing.")
-    max_withdrawals: int | None = Field(None, ge=0, le=2**31, description="Refuse a roster that would withdraw more members than this.")
+    dry_run: Flag = Field(default=False, description="Show what would change, and record nothing.")
+    max_withdrawals: Integer | None = Field(None, ge=0, le=2**31, description="Refuse a roster that would withdraw more members than this.")
 
 
 class RosterChange(BaseModel):

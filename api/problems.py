@@ -160,12 +160,17 @@ def document(
     """Return a problem as JSON. Without a status it is that of a rule about something that the body names."""
     return {
         "type": f"/problems/{rule}",
-        "title": rule.replace("-", " ").capitalize(),
+        "title": title(rule),
         "status": status or (HTTPStatus.UNPROCESSABLE_ENTITY if rule == "invalid-request" else HTTPStatus.CONFLICT),
         "detail": detail,
         "request_id": request_id,
         "errors": list(errors),
     }
+
+
+def title(rule: str) -> str:
+    """Return the name of a rule for people."""
+    return rule.replace("-", " ").capitalize()
 
 
 def refuse(request: Request, error: DomainError, more: Mapping[str, Any]) -> Response:

@@ -11,6 +11,7 @@ from api.bulk import Roster, RosterChanges, RosterOptions
 from api.commands import Command, Serving
 from api.schemas.answers import ClassMember, ClassMemberList
 from api.schemas.bodies import NewClassMember, RoleChange
+from api.schemas.fields import Id
 from api.schemas.queries import MemberPage, ReadingAsOf, Withdrawal
 from domain.bulk import RosterRules
 from domain.decision import Outcome
@@ -30,7 +31,7 @@ async def _answer(command: Command, outcome: Outcome, class_id: UUID, user_id: U
     status_code=201,
     responses=documented.command(404, 410, 412, success=(200, 201)),
 )
-async def enrol_member(class_id: UUID, new: NewClassMember, command: Command) -> Response:
+async def enrol_member(class_id: Id, new: NewClassMember, command: Command) -> Response:
     """Enrol a user. One who is enrolled so already stays so, with 200; one in another role is refused: change the role."""
     outcome = await command.give(
         command.roster.enrol, class_id, new.user_id, new.role, effective_on=new.effective_on, expected=command.expected
@@ -42,7 +43,7 @@ async def enrol_member(class_id: UUID, new: NewClassMember, command: Command) ->
 
 
 @router.put("", operation_id="setMembers", response_model=RosterChanges, responses=documented.command(404, 410, 412))
-async def set_members(class_id: UUID, roster: Roster, options: Annotated[RosterOptions, Query()], command: Command) -> Response:
+async def set_members(class_id: Id, roster: Roster, options: Annotated[RosterOptions, Query()], command: Command) -> Response:
     """Set the whole roster by the fewest changes, in one append. `dry_run` shows them; `max_withdrawals` refuses half a roster."""
     outcome = await command.give(
         command.roster.set_members,
@@ -55,7 +56,7 @@ async def set_members(class_id: UUID, roster: Roster, options: Annotated[RosterO
 
 
 @router.patch("/{user_id}", operation_id="changeRole", response_model=ClassMember, responses=documented.command(404, 410, 412))
-async def change_role(class_id: UUID, user_id: UUID, change: RoleChange, command: Command) -> Response:
+async def change_role(class_id: Id, user_id: Id, change: RoleChange, command: Command) -> Response:
     """Give a member another role; the membership stays the same."""
     outcome = await command.give(
         command.roster.change_role, class_id, user_id, change.role, effective_on=change.effective_on, expected=command.expected
@@ -64,7 +65,7 @@ async def change_role(class_id: UUID, user_id: UUID, change: RoleChange, command
 
 
 @router.delete("/{user_id}", operation_id="withdrawMember", status_code=204, responses=documented.command(404, 412, success=(204,)))
-async def withdraw_member(class_id: UUID, user_id: UUID, withdrawal: Annotated[Withdrawal, Query()], command: Command) -> Response:
+async def withdraw_member(class_id: Id, user_id: Id, withdrawal: Annotated[Withdrawal, Query()], command: Command) -> Response:
     """Withdraw a user from the class; one who is no member stays none."""
     outcome = await command.give(
         command.roster.withdraw, class_id, user_id, effective_on=withdrawal.effective_on, expected=command.expected
@@ -73,14 +74,12 @@ async def withdraw_member(class_id: UUID, user_id: UUID, withdrawal: Annotated[W
 
 
 @router.get("", operation_id="listMembers", response_model=ClassMemberList, responses=documented.read(404, 410))
-async def list_members(request: Request, class_id: UUID, page: Annotated[MemberPage, Query()], service: Serving) -> Response:
+async def list_members(request: Request, class_id: Id, page: Annotated[MemberPage, Query()], service: Serving) -> Response:
     """Read the roster of a class, teachers first, now or as of a moment of the past."""
     return await service.reads.roster(request, class_id, page)
 
 
 @router.get("/{user_id}", operation_id="getMember", response_model=ClassMember, responses=documented.read(404, 410))
-async def get_member(
-    request: Request, class_id: UUID, user_id: UUID, reading: Annotated[ReadingAsOf, Query()], service: Serving
-) -> Response:
+async def get_member(request: Request, class_id: Id, user_id: Id, reading: Annotated[ReadingAsOf, Query()], service: Serving) -> Response:
     """Read one membership, now or as of a moment of the past."""
     return await service.reads.thing(request, queries.MEMBER_BY_ID, {"class_id": class_id, "user_id": user_id}, reading)
