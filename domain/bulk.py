@@ -154,7 +154,7 @@ def set_roster(decision: Decision, class_: Class, members: Items[Member], by: Pr
     withdrawn = [user for user in present if user not in wanted]
     if rules.max_withdrawals is not None and len(withdrawn) > rules.max_withdrawals:
         raise TooManyWithdrawals(withdrawals=len(withdrawn), allowed=rules.max_withdrawals)
-    version = class_.version
+    version = decision.version(class_)
     for user in withdrawn:
         class_.withdraw(user, by)
     for user, role in wanted.items():
@@ -162,7 +162,7 @@ def set_roster(decision: Decision, class_: Class, members: Items[Member], by: Pr
     changes = [_change(event) for event in class_.pending_events]
     if not rules.dry_run:
         decision.record(class_)
-        version = class_.version
+        version = decision.version(class_)
     kinds = Counter(change["change"] for change in changes)
     counts = {kind: kinds[kind] for kind in ("enrolled", "role_changed", "withdrawn")}
     unchanged = len(wanted) - kinds["enrolled"] - kinds["role_changed"]

@@ -66,7 +66,7 @@ class BoundCommand(Generic[Parameters]):
         if isinstance(decided, Verdict):
             return decided
         decision.record(decided)
-        return Verdict(decided.id, decided.version)
+        return Verdict(decided.id, decision.version(decided))
 
 
 class command(Generic[Deciding, Parameters]):  # noqa: N801  # a decorator

@@ -131,9 +131,14 @@ class Decision:
 
     def at(self, aggregate: Aggregate, expected: int | None) -> Aggregate:
         """Return the aggregate. Raises `VersionStale` where the caller expects it at another version."""
-        if expected is not None and aggregate.version != expected:
-            raise VersionStale(aggregate.id, version=aggregate.version, expected=expected)
+        version = self.version(aggregate)
+        if expected is not None and version != expected:
+            raise VersionStale(aggregate.id, version=version, expected=expected)
         return aggregate
+
+    def version(self, aggregate: RosterAggregate) -> int:
+        """Return the aggregate's version as the caller counts it."""
+        return aggregate.version_in(self._groups)
 
     def prepare(self, streams: set[UUID]) -> None:
         """Read many streams at once, so that asking for each is cheap; then the groups of the classes among them."""

@@ -15,7 +15,7 @@ import msgspec
 
 from domain.values import Groups
 from projections import skips
-from projections.queries import GROUPS_GIVEN, Parameters
+from projections.queries import GROUPS_GIVEN, SEEN_VERSION, Parameters
 
 Order = Literal["asc", "desc"]
 
@@ -45,6 +45,15 @@ _REMOVALS = f"""
 
 _EACH = "SELECT entry.* FROM unnest(%(groups)s::uuid[]) AS mine (id) CROSS JOIN LATERAL ({run}) AS entry"
 """For each group through its own index: of all of them at once PostgreSQL would read everything, and sort it."""
+
+_SEEN = f"""
+    SELECT notification_id,
+           CASE WHEN class_id IS NULL OR topic IN ('GroupDeleted', 'UserRemoved') THEN originator_version
+                ELSE {SEEN_VERSION.format(class_id="class_id", version="source.originator_version")} END AS originator_version,
+           recorded_at, topic, state, class_id, user_id, group_id, actor, source, ended_role, part, skipped
+    FROM ({{page}}) AS source
+"""
+"""A page for who is confined: the version of what is of a class's stream as it is counted in the groups."""
 
 _FILTERS = {
     "type": "{own}.topic = %(type)s",
@@ -157,7 +166,8 @@ class Question:
         runs = [self._run(run, key) for run in self.history.confined]
         if self.history.each:
             runs = [_EACH.format(run=run) for run in runs]
-        return self._merged(runs), parameters | {"groups": list(self.groups)}
+        page = f"{_SEEN.format(page=self._merged(runs))} ORDER BY notification_id {self.order}, part {self.order}"
+        return page, parameters | {"groups": list(self.groups)}
 
     def entries(self, rows: Iterable[tuple[Any, ...]]) -> list["Entry"]:
         """Turn the rows of a page into what the caller sees of them."""
