@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from starlette.requests import Request
 
@@ -44,11 +45,20 @@ def preferred(accept: Iterable[str], offered: tuple[str, ...]) -> str | None:
     lines = ", ".join(accept)
     if lines in {"", "*/*", offered[0]}:
         return offered[0]
+    return _usual(lines, offered) if len(lines) <= _USUAL_LENGTH else _best(lines, offered)
+
+
+def _best(lines: str, offered: tuple[str, ...]) -> str | None:
     ranges = list(_ranges(lines))
     if not ranges:
         return offered[0]
     best = max(offered, key=lambda media_type: _weight(media_type, ranges))
     return best if _weight(best, ranges) > 0 else None
+
+
+_USUAL_LENGTH = 300
+"""What a browser sends has some 150 characters; what is longer is not kept."""
+_usual = lru_cache(maxsize=1000)(_best)
 
 
 def media_type_of(request: Request) -> str:

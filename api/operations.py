@@ -31,11 +31,8 @@ class Operation:
     policy: Policy
     parameters: frozenset[str]
     """The names that its query may hold."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Return the names of the parameters in its path, in order."""
-        return tuple(part[1:-1] for part in self.template.split("/") if part.startswith("{"))
+    names: tuple[str, ...]
+    """The names of the parameters in its path, in order."""
 
 
 @dataclass
@@ -99,7 +96,8 @@ def _operation(route: BaseRoute, policies: Mapping[str, Policy]) -> Operation:
     policy = policies[id_]
     if isinstance(route, APIRoute) and (route.body_field is None) != (policy.body == 0):
         raise LookupError(f"{id_} takes a body or takes none, and its row in api/policy.py says otherwise")
-    return Operation(id_, min(methods), route.path, route, policy, _parameters(route))
+    names = tuple(part[1:-1] for part in route.path.split("/") if part.startswith("{"))
+    return Operation(id_, min(methods), route.path, route, policy, _parameters(route), names)
 
 
 def _parameters(route: Route) -> frozenset[str]:
