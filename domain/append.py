@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum, auto
 from typing import Any, LiteralString
 from uuid import UUID
 
+import psycopg
 from eventsourcing.persistence import IntegrityError, StoredEvent
 from psycopg import Connection
 
@@ -27,7 +29,8 @@ _HEAD = """
 """
 
 # NOTIFY in a transaction of its own: it holds a lock of the whole server until its transaction has ended, the disk included.
-_COMMIT = f"COMMIT; NOTIFY {RECORDED_CHANNEL}"
+# No time-out for the commit: one that waits for a synchronous standby would answer as if the standby had it.
+_COMMIT = f"SET LOCAL statement_timeout = 0; COMMIT; NOTIFY {RECORDED_CHANNEL}"
 
 _STREAMS = """
     SELECT stream.id, last.originator_version, last.group_id
@@ -52,6 +55,17 @@ _TYPES = ("int8", "uuid", "int8", "text", "bytea", "timestamptz", "bytea", "uuid
 _DIGEST_AT = "SELECT digest FROM log.events WHERE notification_id = %s"
 
 
+class Stage(Enum):
+    """How far an append is: what an error means depends on it."""
+
+    OPEN = auto()
+    """Nothing can be recorded yet."""
+    COMMITTING = auto()
+    """The commit is on its way: it may be recorded, and it may not."""
+    COMMITTED = auto()
+    """It is recorded."""
+
+
 @dataclass
 class Stream:
     """Where a stream stands: its last version, and the group its last event was of."""
@@ -69,6 +83,7 @@ class Append:
     def __init__(self, connection: Connection[Any]) -> None:
         """Wait for the lock over `connection`, which commits by itself, and read where the log stands."""
         self.connection = connection
+        self.stage = Stage.OPEN
         connection.execute(_BEGIN)
         row = connection.execute(_HEAD, prepare=True).fetchone()
         assert row is not None
@@ -81,7 +96,12 @@ class Append:
 
     def commit(self) -> None:
         """Make durable what was written, and tell those who follow the log."""
-        self.connection.execute(_COMMIT)
+        self.stage = Stage.COMMITTING
+        done = self.connection.execute(_COMMIT)
+        if not done.nextset() or done.statusmessage != "COMMIT":
+            self.stage = Stage.OPEN
+            raise psycopg.errors.InFailedSqlTransaction(f"the append came to {done.statusmessage}")
+        self.stage = Stage.COMMITTED
 
     def give_up(self) -> None:
         """End the append where nothing was written."""
