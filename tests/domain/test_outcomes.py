@@ -19,7 +19,7 @@ from domain.roster import Roster
 from domain.values import Role
 from tests.conftest import by
 from tests.domain.proxy import COMMIT, Cut, MessageProxy, cutting_at
-from tests.domain.threads import gathered, waiting_backend
+from tests.domain.threads import eventually, gathered, waiting_backend
 
 GROUP, CLASS = (UUID(int=number) for number in range(1, 3))
 
@@ -168,3 +168,35 @@ def test_of_a_batch_in_doubt_only_what_would_record_something_is_unknown(
         changes_nothing = roster.register_user.submit(user, by())
         refused = roster.create_class.submit(uuid4(), uuid4(), "Art", {}, by())
     assert [type(one.exception()) for one in (changes, changes_nothing, refused)] == [OutcomeUnknown, StoreUnavailable, StoreUnavailable]
+
+
+def test_what_fails_after_the_commit_makes_no_command_fail_and_none_decided_twice(database: str, connection: Connection[Any]) -> None:
+    def fails(_: int) -> None:
+        raise OSError("no space left for the metrics")
+
+    with closing(PostgresLog(database, on_append=fails)) as log, closing(Roster(log)) as roster:
+        give = register(roster, "counted")
+        answer = told(give)
+        assert agrees(answer, recorded(connection, "counted"))
+
+
+def test_a_process_that_ends_does_not_wait_for_a_log_that_is_gone(proxy: MessageProxy, roster: Roster) -> None:
+    roster._log._pool.timeout = 0.3
+    proxy.expect([Cut(1, reaches_server=True, text=COMMIT)], gone_after=1)
+    given = roster.register_user.submit(uuid4(), by())
+    eventually(lambda: proxy.done)
+    roster.close()
+    assert isinstance(given.exception(timeout=0), OutcomeUnknown)
+
+
+def test_a_commit_that_comes_to_nothing_is_no_success(roster: Roster, connection: Connection[Any]) -> None:
+    """The server takes the events and refuses the commit itself, as a deferred trigger does."""
+    connection.execute(
+        """
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not today'; END $$;
+        CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON log.events DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse();
+        """
+    )
+    assert agrees(told(register(roster, "refused")), recorded(connection, "refused"))
+    connection.execute("DROP TRIGGER refuse ON log.events")
+    assert agrees(told(register(roster, "taken")), recorded(connection, "taken"))
