@@ -38,6 +38,7 @@ from domain.event_store import PostgresLog
 from domain.roster import Roster
 from migrations import commands as migrations
 from projections import skips
+from projections.mend_log import mend
 from projections.projector import EventFails
 from projections.rebuild import Rebuild
 from projections.rebuild_record import RebuildState
@@ -59,6 +60,9 @@ cli = typer.Typer(
 
 out, err = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)
 logger = logging.getLogger("rosterlog")
+
+MOST_SHOWN = 20
+"""How many positions or names of one kind are named at most."""
 
 
 def main() -> None:
@@ -224,6 +228,26 @@ def verify(
             out.print(f"the log is as it was written{continues}; its head: {head}")
         if (tables or both) and _print_differences(Databases.of(conninfo, settings).project):
             raise typer.Exit(1)
+
+
+@cli.command("mend")
+def mend_command(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what there is to mend.")] = False,  # noqa: FBT002
+    reindex: Annotated[bool, typer.Option("--reindex", help="Write all indexes of the log anew, whole ones too.")] = False,  # noqa: FBT002
+) -> None:
+    """Mend what follows from the log's events: columns, index of endings, indexes. Events themselves are never changed."""
+    with migrated_database(Settings()) as conninfo, connected(conninfo) as connection, Progress("mend", err) as progress:
+        try:
+            mended = mend(connection, progress.show, dry_run=dry_run, reindex=reindex)
+        except psycopg.errors.InsufficientPrivilege as refused:
+            why = str(refused).partition("\n")[0]
+            raise DatabaseUnusable(f"this account may not mend the log ({why}): run rosterlog mend as the migrator") from None
+    for what, found in (("index", mended.indexes), ("columns of position", mended.columns), ("endings of position", mended.endings)):
+        if found:
+            more = f" and {len(found) - MOST_SHOWN} more" if len(found) > MOST_SHOWN else ""
+            out.print(f"{'to mend' if dry_run else 'mended'}: {what} {', '.join(map(str, found[:MOST_SHOWN]))}{more}")
+    if not mended:
+        out.print("nothing to mend: all that follows from the log's events says what they say")
 
 
 def _head(written: str | None) -> LogHead | None:

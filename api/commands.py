@@ -1,14 +1,18 @@
 """Answering commands: who gives it and why, the decision in a thread, and the answer once its change is visible."""
 
+import json
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import Future
 from hashlib import sha256
 from typing import Annotated, Any
 from urllib.parse import unquote_to_bytes
 from uuid import UUID
 
 from fastapi import Depends, Request
-from starlette.responses import JSONResponse, Response
+from fastapi.routing import APIRoute
+from starlette.responses import Response
 
 from api.confinement import groups_of
 from api.operations import address_of
@@ -16,17 +20,20 @@ from api.reads import WAIT_SECONDS
 from api.service import Service
 from domain.commanding import BoundCommand
 from domain.decision import Outcome
-from domain.errors import Gone, InvalidValue, StoreUnavailable, Unknown
+from domain.errors import Gone, InvalidValue, OutcomeUnknown, StoreUnavailable, Unknown
 from domain.idempotency import Key, Repeatable
 from domain.values import Provenance
 from projections.queries import Thing
+
+logger = logging.getLogger(__name__)
 
 # A roster's ETag begins with the version of its class.
 _VERSION = re.compile(r'(?:W/)?"(\d{1,18})(?:-[0-9a-f.]+)?"', re.ASCII)
 _WELL_ENCODED = re.compile(r"(?:[^%\x80-\U0010ffff]|%[0-9A-Fa-f]{2})*")
 _KEY = re.compile(r'"([\x21\x23-\x7e]{1,255})"|([\x21\x23-\x7e]{1,255})')
 GIVE_SECONDS = 45.0
-"""How long a command waits for its outcome: longer than the database lets any of its statements run, so the database is silent then."""
+"""How long a command waits for its outcome: longer than the database lets any of its statements run, and than the log is looked
+at for one whose commit was not answered. So the database is silent then."""
 _UNAUTHENTICATED = "local"
 """The actor where no authentication is configured and the request names none."""
 
@@ -56,12 +63,22 @@ class Commands:
         return UUID(self.request.state.request_id)
 
     async def give(self, command: BoundCommand[...], *args: object, **kwargs: object) -> Outcome:
-        """Give a command to the roster. Raises what the command raises, or `StoreUnavailable` where the database says nothing."""
-        ready = command.once(self._repeatable).within(self._groups)
+        """Give a command to the roster. Raises its refusal, `StoreUnavailable` where nothing was recorded, `OutcomeUnknown`."""
+        given = command.once(self._repeatable).within(self._groups).submit(*args, by=self.by, **kwargs)
+        outcome = await self._outcome(given)
+        self.request.state.outcome = outcome
+        return outcome
+
+    async def _outcome(self, given: Future[Outcome]) -> Outcome:
         try:
-            return await self._service.handover.result(ready.submit(*args, by=self.by, **kwargs), GIVE_SECONDS)
+            return await self._service.handover.result(given, GIVE_SECONDS)
         except TimeoutError as silent:
-            raise StoreUnavailable from silent
+            # Nobody waits for it any more: a command that had not begun never does.
+            if given.cancelled():
+                raise StoreUnavailable from silent
+            if given.done():
+                return given.result()
+            raise OutcomeUnknown from silent
 
     async def answer(self, outcome: Outcome, thing: Thing, ids: Mapping[str, UUID], *, location: str | None = None) -> Response:
         """Answer with the thing that the command was about; with a `location`, as created where it changed something."""
@@ -95,8 +112,8 @@ class Commands:
         body = {"position": outcome.position, **body}
         headers = _headers(outcome, version)
         if not await self._is_visible(outcome):
-            return JSONResponse({**body, "id": str(outcome.id)}, 202, headers)
-        return JSONResponse(body, 200, headers)
+            return _json({**body, "id": str(outcome.id)}, 202, headers)
+        return _json(body, 200, headers)
 
     async def _is_visible(self, outcome: Outcome) -> bool:
         if outcome.changed and _prefers_not_to_wait(self.request):
@@ -111,6 +128,26 @@ async def _command(request: Request) -> Commands:
     headers = request.headers
     by = _provenance(request, headers.get("roster-actor"), headers.get("roster-reason"))
     return Commands(request, by, _expected(headers.get("if-match")), _repeatable(request, by.actor, headers.get("idempotency-key")))
+
+
+class CommandRoute(APIRoute):
+    """A route that may give a command: once that is recorded, whatever fails on the way to its answer is no failure of it."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what answers: as the route does, and 202 with the position where that fails after a command was recorded."""
+        handle = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except Exception as failure:
+                outcome: Outcome | None = getattr(request.state, "outcome", None)
+                if outcome is None or not outcome.changed:
+                    raise
+                logger.warning("recorded at position %d, but not answered in full", outcome.position, exc_info=failure)
+                return _accepted(outcome)
+
+        return answer
 
 
 Command = Annotated[Commands, Depends(_command)]
@@ -172,8 +209,12 @@ def _headers(outcome: Outcome, version: int | None) -> dict[str, str]:
 
 
 def _accepted(outcome: Outcome) -> Response:
-    body: dict[str, Any] = {"position": outcome.position, "id": str(outcome.id)}
-    return JSONResponse(body, 202, _headers(outcome, outcome.version))
+    return _json({"position": outcome.position, "id": str(outcome.id)}, 202, _headers(outcome, outcome.version))
+
+
+def _json(body: Mapping[str, Any], status: int, headers: Mapping[str, str]) -> Response:
+    # ASCII: what an item of the request named may hold what UTF-8 can't.
+    return Response(json.dumps(body, allow_nan=False), status, headers, "application/json")
 
 
 def _percent_decoded(value: str) -> str:

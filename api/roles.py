@@ -72,7 +72,8 @@ def statements() -> Iterator[str]:
     yield f"GRANT USAGE, CREATE ON SCHEMA public TO {MIGRATOR}"
     yield f"ALTER TYPE public.class_role OWNER TO {MIGRATOR}"
     yield f"ALTER FUNCTION public.membership_id(uuid, uuid) OWNER TO {MIGRATOR}"
-    yield f"ALTER FUNCTION log.refuse_change() OWNER TO {MIGRATOR}"
+    for function in ("refuse_change", "append_format", "refuse_other_formats"):
+        yield f"ALTER FUNCTION log.{function}() OWNER TO {MIGRATOR}"
     for kind, things in (("SCHEMA", _SCHEMAS), ("TABLE", TABLES)):
         for name, rights in things.items():
             yield f"ALTER {kind} {name} OWNER TO {rights.owner}"

@@ -23,6 +23,7 @@ from api.metrics import NOTE_SECONDS, Metrics, is_one_of_several
 from api.problems import RebuildNotPermitted
 from api.reads import Reads
 from api.replica import ReplicaReads
+from domain import fence
 from domain.errors import StoreUnavailable
 from domain.event_store import PostgresLog
 from domain.roster import Roster
@@ -47,10 +48,14 @@ logger = logging.getLogger(__name__)
 
 
 class Standing(NamedTuple):
-    """The migration that the database is at and, unless this release lacks one there, the projection's status."""
+    """The migration that the database is at and, unless this release lacks one there, the projection's status.
+
+    `is_outdated`: a newer release has migrated the log so that this one must not append to it.
+    """
 
     revision: str | None
     projection: ProjectionStatus | None
+    is_outdated: bool = False
 
 
 class Service:
@@ -160,7 +165,9 @@ def _ask(conninfo: str, question: Callable[[Connection[Any]], Answer]) -> Answer
 
 def _standing(connection: Connection[Any]) -> Standing:
     revision = migrations.revision(connection)
-    return Standing(revision, None if migrations.lacks(revision) else projection_status(connection))
+    if migrations.lacks(revision):
+        return Standing(revision, None)
+    return Standing(revision, projection_status(connection), fence.is_outdated(connection))
 
 
 def _pool(conninfo: str, name: str) -> AsyncConnectionPool[AsyncConnection[Any]]:

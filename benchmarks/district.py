@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 import psycopg
 
-from domain import digest, endings
+from domain import digest, endings, fence
 from domain.event_codec import INDEX, EventCodec
 
 EVENTS_PER_GROUP, EVENTS_PER_CLASS, EVENTS_PER_USER, CLASS_SIZE, ACTORS = 1500, 60, 10, 30, 200
@@ -99,6 +99,7 @@ def fill(conninfo: str, events: int) -> District:
     with psycopg.connect(conninfo, autocommit=True) as connection:
         while batch := list(islice(rows, BATCH)):
             with connection.transaction(), connection.cursor() as cursor:
+                cursor.execute(fence.DECLARATION)
                 with cursor.copy(_COPY) as copy:
                     copy.set_types(_TYPES)
                     for row in batch:

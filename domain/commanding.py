@@ -44,7 +44,7 @@ class BoundCommand(Generic[Parameters]):
         return self._decide.__name__
 
     def __call__(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Outcome:
-        """Give the command and wait until it is recorded. Raises its refusal, or `StoreUnavailable`."""
+        """Give the command and wait until it is recorded. Raises its refusal, `StoreUnavailable`, `OutcomeUnknown`."""
         return self.submit(*args, **kwargs).result()
 
     def submit(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Future[Outcome]:

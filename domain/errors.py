@@ -118,4 +118,16 @@ class KeyReused(DomainError):
 
 
 class StoreUnavailable(DomainError):
-    """The event store can't be reached right now. Whether the command was recorded is not known: read before repeating."""
+    """The event store can't be reached right now. Nothing was recorded in the log: try again."""
+
+
+class OutcomeUnknown(DomainError):
+    """It is not known whether the command was recorded: repeat it with the same id or Idempotency-Key, or read what it changes."""
+
+
+class ReleaseOutdated(DomainError):
+    """A newer release has migrated the log, so this process records nothing any more: replace it by one of the newer release."""
+
+
+class NotMigrated(DomainError):
+    """The database is not at the migration that this release needs, so nothing was recorded: run rosterlog migrate."""

@@ -18,7 +18,8 @@ from psycopg import Connection
 from psycopg.conninfo import make_conninfo
 
 from domain import digest, endings
-from domain.event_codec import INDEX, EventCodec, UndecodableEvent
+from domain.derived import Derivation
+from domain.event_codec import INDEX, UndecodableEvent
 from projections.tables import SCHEMA
 
 Progress = Callable[[int, int], None]
@@ -70,14 +71,7 @@ _STRETCH = f"""
     ) AS event WHERE notification_id >= %(first)s ORDER BY notification_id
 """
 
-_COLUMNS = "notification_id, topic, class_id, user_id, group_id, role"
-_FOUND = f"SELECT {_COLUMNS} FROM log.endings WHERE notification_id BETWEEN %(first)s AND %(last)s"
-_ENDINGS = f"""
-    WITH derived AS MATERIALIZED ({endings.DERIVE}), found AS MATERIALIZED ({_FOUND})
-    SELECT min(notification_id) FROM (
-        (SELECT * FROM derived EXCEPT ALL SELECT * FROM found) UNION ALL (SELECT * FROM found EXCEPT ALL SELECT * FROM derived)
-    ) AS differing
-"""
+_ENDINGS = f"SELECT min(notification_id) FROM ({endings.DIFFERING}) AS differing"
 _STRAY = """
     SELECT min(notification_id) FROM log.endings
     WHERE NOT EXISTS (SELECT FROM log.events WHERE events.notification_id = endings.notification_id)
@@ -179,8 +173,7 @@ class _Checker:
 
     def __init__(self) -> None:
         self.position = 0
-        self._codec = EventCodec()
-        self._group_of: dict[UUID, UUID | None] = {}
+        self._derivation = Derivation()
 
     def check(self, stretch: Stretch) -> None:
         for position, chained, stream, topic, state, *index in stretch.rows:
@@ -196,10 +189,8 @@ class _Checker:
     def _check_index(self, position: int, stream: UUID, topic: str, state: bytes, found: list[Any]) -> None:
         """Derive the indexed columns from the event once more; the digest does not cover them."""
         try:
-            class_id, user_id, group_id, *rest = self._codec.index_of(topic, stream, state)
+            derived = self._derivation.columns(stream, topic, state)
         except UndecodableEvent as wrong:
             raise LogAltered(position, str(wrong)) from wrong
-        if class_id is not None:
-            group_id = self._group_of[class_id] = group_id or self._group_of.get(class_id)
-        if found != [class_id, user_id, group_id, *rest]:
+        if found != derived:
             raise LogAltered(position, "an indexed column does not say what the event says")

@@ -7,10 +7,10 @@ from starlette.responses import Response
 
 from api import bulk, documented, problems
 from api.bulk import Atomic, EnrolmentOutcomes, NewEnrolments, NewRegistrations, RegistrationOutcomes
-from api.commands import Command
+from api.commands import Command, CommandRoute
 from domain.errors import ItemsRefused
 
-router = APIRouter(prefix="/v1", tags=["bulk"])
+router = APIRouter(prefix="/v1", tags=["bulk"], route_class=CommandRoute)
 
 
 @router.post("/enrolments", operation_id="enrolMany", response_model=EnrolmentOutcomes, responses=documented.command())

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from api import bulk, documented, memberships
 from api.bulk import Roster, RosterChanges, RosterOptions
-from api.commands import Command, Serving
+from api.commands import Command, CommandRoute, Serving
 from api.schemas.answers import ClassMember, ClassMemberList
 from api.schemas.bodies import NewClassMember, RoleChange
 from api.schemas.fields import Id
@@ -17,7 +17,7 @@ from domain.bulk import RosterRules
 from domain.decision import Outcome
 from projections import queries
 
-router = APIRouter(prefix="/v1/classes/{class_id}/members", tags=["members"])
+router = APIRouter(prefix="/v1/classes/{class_id}/members", tags=["members"], route_class=CommandRoute)
 
 
 async def _answer(command: Command, outcome: Outcome, class_id: UUID, user_id: UUID, *, location: str | None = None) -> Response:

@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from api import documented, problems
 from api.commands import Serving
 from api.remedies import REMEDIES
+from domain.errors import ReleaseOutdated
 from migrations import commands as migrations
 
 router = APIRouter(tags=["operations"])
@@ -24,10 +25,12 @@ async def healthz() -> dict[str, str]:
 @router.get("/readyz", operation_id="isReady", responses=documented.problems(503))
 async def readyz(request: Request, service: Serving) -> Response:
     """Answer 200 if the database answers, is migrated, and the projection is not stalled."""
-    revision, status = await service.standing()
+    revision, status, is_outdated = await service.standing()
     if status is None:
         detail = f"The database is at migration {revision}, this release needs {migrations.newest()}."
         return problems.respond(request, "not-migrated", HTTPStatus.SERVICE_UNAVAILABLE, detail)
+    if is_outdated:
+        raise ReleaseOutdated
     if status.state in _UNREADY:
         detail = f"The projection is {status.state} at position {status.checkpoint} of {status.head}: {status.failure or 'no progress'}"
         return problems.respond(request, f"projection-{status.state}", HTTPStatus.SERVICE_UNAVAILABLE, detail)

@@ -7,14 +7,14 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from api import documented
-from api.commands import Command, Serving
+from api.commands import Command, CommandRoute, Serving
 from api.schemas.answers import EventList, MembershipList, User, UserList
 from api.schemas.bodies import NewUser
 from api.schemas.fields import Id
 from api.schemas.queries import HistoryPage, Page, PageAsOf, ReadingAsOf
 from projections import history, queries
 
-router = APIRouter(prefix="/v1/users", tags=["users"])
+router = APIRouter(prefix="/v1/users", tags=["users"], route_class=CommandRoute)
 
 
 @router.post("", operation_id="registerUser", response_model=User, status_code=201, responses=documented.command(success=(200, 201)))
