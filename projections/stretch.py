@@ -112,7 +112,7 @@ def _first_wrong(rows: list[tuple[bytes, ...]], first: int, last: int, previous:
 def _indexed(topic: bytes, stream: bytes, state: bytes) -> list[bytes | None]:
     """Derive the indexed columns from the event once more, as PostgreSQL sends them; the digest does not cover them."""
     index = _CODEC.index_of(topic.decode(), stream, state)
-    return [value.bytes if type(value) is UUID else value.encode() if type(value) is str else value for value in index]
+    return [value if value is None or value is stream else value.bytes if type(value) is UUID else value.encode() for value in index]
 
 
 def _group(class_id: bytes, named: bytes | None, position: int, found: bytes | None, examined: Examined) -> bytes | None:
