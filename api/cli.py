@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from sqlalchemy.exc import DBAPIError
 
-from api import cli_import, keys, logs, roles, server, tokens
+from api import cli_import, cli_verify, keys, logs, roles, server, tokens
 from api.app import create_app
 from api.database import Databases, DatabaseUnusable, database, migrate, migrated_database
 from api.demo import demo_id
@@ -38,6 +38,7 @@ from domain.event_store import PostgresLog
 from domain.roster import Roster
 from migrations import commands as migrations
 from projections import skips
+from projections.catalog import CatalogAltered
 from projections.mend_log import mend
 from projections.projector import EventFails
 from projections.rebuild import Rebuild
@@ -45,8 +46,7 @@ from projections.rebuild_record import RebuildState
 from projections.runner import Runner
 from projections.status import projection_status
 from projections.switch import SwitchImpossible
-from projections.verify_log import LogAltered, LogHead, verify_log
-from projections.verify_tables import verify_tables
+from projections.verify_log import LogAltered
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -77,8 +77,8 @@ def main() -> None:
             err.print(f"ROSTERLOG_{str(error['loc'][0]).upper()}: {error['msg'].removeprefix('Value error, ')}")
         sys.exit(1)
     except (
-        EmbeddedError, DatabaseUnusable, KeysUnreadable, FileUnusable, DomainError, LogAltered, EventFails, SwitchImpossible,
-        psycopg.Error, CommandError,
+        EmbeddedError, DatabaseUnusable, KeysUnreadable, FileUnusable, DomainError, CatalogAltered, LogAltered, EventFails,
+        SwitchImpossible, psycopg.Error, CommandError,
     ) as wrong:  # fmt: skip
         err.print(f"rosterlog: {wrong}", markup=False)
         sys.exit(1)
@@ -207,29 +207,6 @@ def rebuild() -> None:
         raise typer.Exit(1)
 
 
-@cli.command()
-def verify(
-    log: Annotated[bool, typer.Option("--log", help="Only the log: its hash chain, from the first event on.")] = False,  # noqa: FBT002
-    tables: Annotated[bool, typer.Option("--tables", help="Only the read tables: against the log.")] = False,  # noqa: FBT002
-    against: Annotated[
-        str | None, typer.Option(help="A head that was kept, as position:hex; prove that the log goes on from there. Implies --log.")
-    ] = None,
-) -> None:
-    """Prove that the log is as it was written, and that the read tables say what it says. Exit status 1 where not."""
-    kept = _head(against)
-    log = log or kept is not None
-    both = log == tables
-    settings = Settings()
-    with migrated_database(settings) as conninfo:
-        if log or both:
-            with connected(conninfo) as connection, Progress("log", err) as progress:
-                head = verify_log(connection, progress.show, kept)
-            continues = f" and continues {kept.position}" if kept else ""
-            out.print(f"the log is as it was written{continues}; its head: {head}")
-        if (tables or both) and _print_differences(Databases.of(conninfo, settings).project):
-            raise typer.Exit(1)
-
-
 @cli.command("mend")
 def mend_command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what there is to mend.")] = False,  # noqa: FBT002
@@ -250,29 +227,6 @@ def mend_command(
         out.print("nothing to mend: all that follows from the log's events says what they say")
 
 
-def _head(written: str | None) -> LogHead | None:
-    try:
-        return None if written is None else LogHead.read(written)
-    except ValueError:
-        raise typer.BadParameter(
-            f"{written} is no head of a log: it is printed as position:hex, with 64 digits", param_hint="--against"
-        ) from None
-
-
-def _print_differences(conninfo: str) -> bool:
-    with Progress("tables", err) as progress:
-        differences = list(verify_tables(conninfo, progress.show))
-    with connected(conninfo) as connection:
-        for skip in skips.active(connection):
-            out.print(_described(skip), markup=False)
-    for row in differences:
-        out.print(f"{row.table}: found {row.found or 'no row'}, expected {row.expected or 'no row'}", markup=False)
-    out.print(
-        f"rows that differ: {len(differences)}; rosterlog rebuild mends them" if differences else "the read tables say what the log says"
-    )
-    return bool(differences)
-
-
 @cli.command()
 def status(as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False) -> None:  # noqa: FBT002
     """Say where the log, the read tables and the migrations stand."""
@@ -287,11 +241,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As one JSON obj
         shown = ", ".join(f"{key} {part}" for key, part in value.items() if part is not None) if isinstance(value, dict) else value
         out.print(f"{name + ':':15}{shown}", markup=False)
     for skip in skipped:
-        out.print(_described(skips.Skip(**skip)), markup=False)
-
-
-def _described(skip: skips.Skip) -> str:
-    return f"skipped: position {skip.position} ({skip.topic}), by {skip.actor} at {skip.skipped_at:%Y-%m-%d %H:%M:%S%z}: {skip.reason}"
+        out.print(str(skips.Skip(**skip)), markup=False)
 
 
 def _status(conninfo: str) -> dict[str, Any]:
@@ -320,6 +270,7 @@ def demo() -> None:
     out.print(f"the district is loaded up to position {position}; a class to look at: /v1/classes/{demo_id('math-7b')}/history")
 
 
+cli.command("verify")(cli_verify.verify)
 cli.command("register")(cli_import.register)
 cli.command("enrol")(cli_import.enrol)
 cli.command("roster")(cli_import.set_roster)

@@ -40,9 +40,9 @@ def current(conninfo: str) -> str | None:
 
 def revision(connection: psycopg.Connection[Any]) -> str | None:
     """Return the revision that the database of a connection is at, None before the first."""
-    if connection.execute("SELECT to_regclass('alembic_version')").fetchone() == (None,):
+    if connection.execute("SELECT to_regclass('public.alembic_version')").fetchone() == (None,):
         return None
-    row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    row = connection.execute("SELECT version_num FROM public.alembic_version").fetchone()
     return row[0] if row else None
 
 

@@ -16,8 +16,8 @@ from domain import endings
 from domain.append import APPEND_LOCK
 from domain.derived import Derivation
 from domain.event_codec import INDEX, UndecodableEvent
-from projections import log_indexes
-from projections.verify_log import STRETCH, LogAltered, Progress
+from projections import log_indexes, stretch
+from projections.verify_log import LogAltered, Progress
 
 _HEAD = "SELECT coalesce(max(notification_id), 0) FROM log.events"
 _ROWS = f"""
@@ -72,8 +72,8 @@ def _head(connection: Connection[Any]) -> int:
 
 
 def _stretches(head: int) -> Iterator[tuple[int, int]]:
-    for first in range(1, head + 1, STRETCH):
-        yield first, min(first + STRETCH - 1, head)
+    for first in range(1, head + 1, stretch.LENGTH):
+        yield first, min(first + stretch.LENGTH - 1, head)
 
 
 def _mend_indexes(connection: Connection[Any], broken: list[str], *, reindex: bool) -> None:

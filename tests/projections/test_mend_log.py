@@ -8,7 +8,7 @@ from psycopg import Connection
 
 from domain.event_codec import INDEX, EventCodec
 from domain.roster import Roster
-from projections import mend_log
+from projections import stretch
 from projections.log_indexes import CONSTRAINTS, INDEXES
 from projections.mend_log import Mended, mend
 from projections.verify_log import LogAltered, verify_log
@@ -59,7 +59,7 @@ def test_an_empty_log_is_whole(connection: Connection[Any]) -> None:
 
 
 def test_every_column_is_derived_again(head: int, connection: Connection[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mend_log, "STRETCH", 5)
+    monkeypatch.setattr(stretch, "LENGTH", 5)
     assert WRONG.keys() == set(INDEX)
     before = connection.execute(EVERYTHING).fetchall(), connection.execute(ENDINGS).fetchall()
     for column, values in WRONG.items():

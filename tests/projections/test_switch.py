@@ -253,7 +253,7 @@ def projector(connection: Connection[Any], database: str) -> Iterator[str]:
         f"GRANT USAGE ON SCHEMA log, projections TO {role}",
         f"GRANT USAGE, CREATE ON SCHEMA roster, roster_shadow TO {role}",
         f"GRANT SELECT ON log.events TO {role}",
-        f"GRANT SELECT, INSERT, UPDATE ON projections.rebuilds, projections.skips TO {role}",
+        f"GRANT SELECT, INSERT, UPDATE ON projections.rebuilds, log.skips TO {role}",
         f"GRANT pg_read_all_stats TO {role}",
         *(f"ALTER TABLE roster.{table} OWNER TO {role}" for table in shadow.TABLES),
     ):
