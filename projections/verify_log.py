@@ -15,9 +15,8 @@ from typing import Any
 from uuid import UUID
 
 from psycopg import Connection
-from psycopg.conninfo import make_conninfo
 
-from domain import digest, endings
+from domain import digest, endings, sessions
 from domain.event_codec import INDEX, EventCodec, UndecodableEvent
 from projections.tables import SCHEMA
 
@@ -151,9 +150,8 @@ class Stretch:
 
 def _stretches(connection: Connection[Any], head: int) -> Iterator[Stretch]:
     """Yield the log stretch by stretch, reading two ahead: one over the connection, one over another like it."""
-    conninfo = make_conninfo(connection.info.dsn, password=connection.info.password or None)
     firsts = iter(range(1, head + 1, STRETCH))
-    with Connection.connect(conninfo, autocommit=True) as other, ThreadPoolExecutor(2) as readers:
+    with sessions.connect_like(connection) as other, ThreadPoolExecutor(2) as readers:
 
         def read_next(reader: Connection[Any]) -> Iterator[tuple[Connection[Any], Future[Stretch]]]:
             for first in islice(firsts, 1):

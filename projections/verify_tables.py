@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-import psycopg
 from psycopg import IsolationLevel
 
+from domain import sessions
 from projections import comparison, loading, shadow
 from projections.comparison import Difference
 from projections.projector import project
@@ -19,7 +19,7 @@ def verify_tables(conninfo: str, on_progress: Progress = lambda *_: None, most: 
     One transaction sees the live tables at one moment, projects the log up to their checkpoint into shadow tables, compares, and rolls
     back: nothing waits for it, and nothing stays. Raises `ShadowInUse` while a rebuild runs.
     """
-    with psycopg.connect(conninfo, autocommit=True, application_name="rosterlog verify") as connection:
+    with sessions.connect(conninfo, shadow.LOADING, name="rosterlog verify") as connection:
         shadow.claim(connection)
         connection.isolation_level = IsolationLevel.REPEATABLE_READ
         with connection.transaction(force_rollback=True):

@@ -25,7 +25,7 @@ REFUSED = "permission denied|must be owner"
 
 
 def as_role(database: str, role: str) -> str:
-    return make_conninfo(database, user=role)
+    return make_conninfo(database, user=f"rosterlog_{role}")
 
 
 def divided(database: str, **others: Any) -> Settings:
@@ -96,7 +96,7 @@ def test_the_projector_projects_rebuilds_and_verifies(roster: Any, database: str
     assert rows(connection) == before
     succeeds("verify", **accounts)
     owners = connection.execute("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'roster'").fetchall()
-    assert owners == [(PROJECTOR,)]
+    assert owners == [(f"rosterlog_{PROJECTOR}",)]
     with psycopg.connect(as_role(database, READER)) as reader:
         assert all(reader.execute(f"SELECT count(*) FROM roster.{table}").fetchone() for table in READ_TABLES)
 
@@ -139,7 +139,7 @@ def test_a_service_that_may_not_migrate_says_who_may(database: str) -> None:
             "CREATE SCHEMA mine",
             "CREATE ROLE mine",
             "UPDATE alembic_version SET version_num = 'x'",
-            f"SET ROLE {MIGRATOR}",
+            f"SET ROLE rosterlog_{MIGRATOR}",
         )
     ]
     + [(role, f"INSERT INTO log.events SELECT * FROM log.events{where}") for role in (PROJECTOR, READER) for where in ("", " LIMIT 0")]
