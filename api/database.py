@@ -139,6 +139,11 @@ def _answer_of(conninfo: str) -> tuple[int, str | None]:
     )
     try:
         return patience(_about, conninfo)
+    except psycopg.errors.InsufficientPrivilege as wrong:
+        raise DatabaseUnusable(
+            f"a session of {masked(conninfo)} can't be set up ({str(wrong).partition(chr(10))[0]}): with foreign keys switched off the "
+            "read tables would go wrong. A superuser has to RESET session_replication_role for the database and the account"
+        ) from None
     except psycopg.OperationalError as wrong:
         raise DatabaseUnusable(f"the database {masked(conninfo)} did not answer in {WAIT_SECONDS} s: {wrong}") from None
 

@@ -65,10 +65,13 @@ _PINNED: Values = {
     "local_preload_libraries": "",
 }
 
-# What is acknowledged is on disk; a setting that promises more than that stays.
+# What is acknowledged is on disk; a setting that promises more than that stays. Without the triggers
+# of foreign keys, ends would not cascade in the read tables: only a superuser switches them off for a
+# session, and only one can take that back, so any other account is refused the session.
 _AFTERWARDS = """
     SET DateStyle = 'ISO, YMD'; SET TimeZone = 'UTC';
-    SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') <> 'remote_apply'
+    SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') <> 'remote_apply';
+    SELECT set_config('session_replication_role', 'origin', false) WHERE current_setting('session_replication_role') <> 'origin'
 """
 _AFTERWARDS_FROM_17 = f"SET transaction_timeout = 0; {_AFTERWARDS}"
 
@@ -122,7 +125,8 @@ PROJECTING = Session({**LOADING.settings, "idle_in_transaction_session_timeout":
 def connect(conninfo: str, session: Session = OPERATING, *, name: str | None = None, autocommit: bool = True) -> Connection[Any]:
     """Open a session that commits by itself, unless `autocommit` is off; `name` is what others see of it.
 
-    Raises `psycopg.OperationalError` where the database can't be reached, or says nothing for `SETUP_SECONDS`.
+    Raises `psycopg.OperationalError` where the database can't be reached, or says nothing for
+    `SETUP_SECONDS`, `psycopg.errors.InsufficientPrivilege` where a superuser switched foreign keys off.
     """
     connection: Connection[Any] = psycopg.connect(_pinned(conninfo, session, name), autocommit=True)
     try:

@@ -159,10 +159,10 @@ def test_no_account_does_the_work_of_another(guarded: str, role: str, statement:
 
 
 def test_nobody_else_gets_in(guarded: str, server: EmbeddedPostgres) -> None:
-    execute(server.conninfo("postgres"), "DROP ROLE IF EXISTS rosterlog_stranger")
-    execute(server.conninfo("postgres"), "CREATE ROLE rosterlog_stranger LOGIN")
+    execute(server.conninfo("postgres"), "DROP ROLE IF EXISTS stranger")
+    execute(server.conninfo("postgres"), "CREATE ROLE stranger LOGIN")
     with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
-        psycopg.connect(as_role(guarded, "rosterlog_stranger"))
+        psycopg.connect(make_conninfo(guarded, user="stranger"))
 
 
 def test_other_databases_need_a_main_one() -> None:
