@@ -23,7 +23,7 @@ from sqlalchemy.exc import DBAPIError
 from api import cli_database, cli_import, keys, logs, server, tokens
 from api.app import create_app
 from api.auth import SCOPES
-from api.database import DatabaseUnusable, database, migrate, migrated_database
+from api.database import DatabaseUnusable, database, migrate, migrated_database, revision_of
 from api.demo import demo_id
 from api.demo import load as load_demo
 from api.embedded import EmbeddedError
@@ -242,7 +242,7 @@ def _described(skip: skips.Skip) -> str:
 
 
 def _status(conninfo: str) -> dict[str, Any]:
-    at, newest = migrations.current(conninfo), migrations.newest()
+    at, newest = revision_of(conninfo), migrations.newest()
     report: dict[str, Any] = {"database_url": masked(conninfo), "head_position": None, "checkpoint": None, "lag": None, "projector": None}
     if at == newest:
         with connected(conninfo) as connection:

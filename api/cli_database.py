@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 
 from api import roles as accounts
-from api.database import database, known_revision, migrate_to, migrated_database
+from api.database import database, known_revision, migrate_to, migrated_database, refuse_wrong_way
 from api.embedded import NoDatabase
 from api.service import connected
 from api.settings import Settings
@@ -54,6 +54,7 @@ def _where(*, down: bool) -> str:
 
 
 def _rendered(first: str, last: str, *, down: bool) -> str:
+    refuse_wrong_way(first, last, down=down)
     if first == (migrations.newest() if last == "head" else last):
         return f"-- the database is at {first}: there is nothing to do"
     return migrations.render(f"{first}:{last}", down=down)

@@ -73,25 +73,34 @@ def migrated_database(settings: Settings) -> Iterator[Databases]:
         yield databases
 
 
+def revision_of(conninfo: str) -> str | None:
+    """Return the migration that the database is at, None before the first; a newer release may have brought it there.
+
+    Raises `DatabaseUnusable` where another program has migrated it.
+    """
+    at = migrations.current(conninfo)
+    if migrations.is_unknown(at):
+        with sessions.connect(conninfo) as connection:
+            if connection.execute("SELECT to_regclass('log.events')").fetchone() == (None,):
+                raise DatabaseUnusable(
+                    f"the database is another program's: its table alembic_version is at {at}, which is no migration of Rosterlog. "
+                    "Make a database for Rosterlog alone, and name it in ROSTERLOG_DATABASE_URL"
+                )
+    return at
+
+
 def known_revision(conninfo: str) -> str | None:
     """Return the migration that the database is at, None before the first.
 
     Raises `DatabaseUnusable` where a newer release or another program has migrated it.
     """
-    at, newest = migrations.current(conninfo), migrations.newest()
-    if not migrations.is_unknown(at):
-        return at
-    with sessions.connect(conninfo) as connection:
-        is_ours = connection.execute("SELECT to_regclass('log.events') IS NOT NULL").fetchone() == (True,)
-    if is_ours:
+    at, newest = revision_of(conninfo), migrations.newest()
+    if migrations.is_unknown(at):
         raise DatabaseUnusable(
             f"a newer release has brought the database to {at}; this one knows migrations up to {newest}: start the newer one, or "
             f"go back with its rosterlog migrate --down --to {newest}"
         )
-    raise DatabaseUnusable(
-        f"the database is another program's: its table alembic_version is at {at}, which is no migration of Rosterlog. "
-        "Make a database for Rosterlog alone, and name it in ROSTERLOG_DATABASE_URL"
-    )
+    return at
 
 
 def migrate(conninfo: str) -> None:
@@ -108,6 +117,7 @@ def migrate_to(conninfo: str, revision: str, *, down: bool = False) -> None:
     Raises `DatabaseUnusable` where the account may not or the database is another program's, `alembic.util.CommandError`.
     """
     before = known_revision(conninfo)
+    refuse_wrong_way(before, revision, down=down)
     try:
         (migrations.downgrade if down else migrations.upgrade)(conninfo, revision)
     except DBAPIError as wrong:
@@ -121,6 +131,14 @@ def migrate_to(conninfo: str, revision: str, *, down: bool = False) -> None:
                 "and name it in ROSTERLOG_DATABASE_URL"
             ) from None
         raise
+
+
+def refuse_wrong_way(first: str | None, last: str, *, down: bool) -> None:
+    """Raise `DatabaseUnusable` where the way from one revision to another goes the other way, which Alembic takes for no way at all."""
+    if migrations.is_before(last, first) and not down:
+        raise DatabaseUnusable(f"{last} comes before {first}: going back is rosterlog migrate --down --to {last}")
+    if migrations.is_before(first, last) and down:
+        raise DatabaseUnusable(f"{last} comes after {first}: going on is rosterlog migrate --to {last}")
 
 
 def _answer_of(conninfo: str) -> tuple[int, str | None]:

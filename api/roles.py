@@ -118,7 +118,6 @@ def statements(prefix: str = PREFIX) -> Iterator[str]:
     yield f"GRANT USAGE, CREATE ON SCHEMA public TO {role[MIGRATOR]}"
     yield f"ALTER TYPE public.class_role OWNER TO {role[MIGRATOR]}"
     yield f"ALTER FUNCTION public.membership_id(uuid, uuid) OWNER TO {role[MIGRATOR]}"
-    yield f"ALTER FUNCTION log.refuse_change() OWNER TO {role[MIGRATOR]}"
     for kind, things in (("SCHEMA", _SCHEMAS), ("TABLE", TABLES)):
         for name, rights in things.items():
             others = ", ".join(account for other, account in role.items() if other != rights.owner)
@@ -126,6 +125,8 @@ def statements(prefix: str = PREFIX) -> Iterator[str]:
             yield f"REVOKE ALL ON {kind} {name} FROM PUBLIC, {others}"
             for other, allowed in rights.others.items():
                 yield f"GRANT {allowed} ON {kind} {name} TO {role[other]}"
+    # After its schema, in which the new owner has to be allowed to create.
+    yield f"ALTER FUNCTION log.refuse_change() OWNER TO {role[MIGRATOR]}"
 
 
 def script(prefix: str = PREFIX) -> str:

@@ -63,6 +63,13 @@ def is_unknown(revision: str | None) -> bool:
     return revision is not None and revision not in _revisions()
 
 
+def is_before(one: str | None, other: str | None) -> bool:
+    """Tell whether one revision of this release comes before another; None and `base` are before all, `head` is the last."""
+    order = ["base", *reversed(_revisions())]
+    one, other = ("base" if name is None else newest() if name == "head" else name for name in (one, other))
+    return one in order and other in order and order.index(one) < order.index(other)
+
+
 @cache
 def _revisions() -> tuple[str, ...]:
     """Return all revisions of this release, the newest first."""
