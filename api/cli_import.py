@@ -114,8 +114,8 @@ def _by(actor: str, reason: str | None, import_id: str | None) -> Provenance:
 
 @contextmanager
 def _roster() -> Iterator[Roster]:
-    with migrated_database(Settings()) as conninfo:
-        log = PostgresLog(conninfo)
+    with migrated_database(Settings()) as databases:
+        log = PostgresLog(databases.write)
         roster = Roster(log)
         try:
             yield roster

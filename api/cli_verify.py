@@ -9,7 +9,8 @@ from api.database import Databases, migrated_database
 from api.progress import Progress
 from api.service import connected
 from api.settings import Settings
-from projections import catalog, skips, suspect
+from domain import sessions
+from projections import catalog, skips
 from projections.verify_indexes import changed_collation, verify_indexes
 from projections.verify_log import LogHead, verify_log
 from projections.verify_skips import verify_skips
@@ -30,12 +31,10 @@ def verify(
     kept = _head(against)
     log = log or kept is not None
     everything = not (log or tables or indexes)
-    settings = Settings()
-    with migrated_database(settings) as conninfo:
-        databases = Databases.of(conninfo, settings)
-        _print_remarks(conninfo)
+    with migrated_database(Settings()) as databases:
+        _print_remarks(databases.main)
         if log or everything:
-            _verify_log(conninfo, kept)
+            _verify_log(databases.main, kept)
         wrong = 0
         if tables or everything:
             wrong += _print_differences(databases.project) + _print_wrong_skips(databases.project)
@@ -56,7 +55,7 @@ def _head(written: str | None) -> LogHead | None:
 
 def _print_remarks(conninfo: str) -> None:
     """Print what is no error, and what an operator should look at."""
-    with suspect.connect(conninfo) as connection:
+    with sessions.connect(conninfo) as connection:
         for remark in (*catalog.remarks(connection), changed_collation(connection)):
             if remark:
                 err.print(f"look at this: {remark}", markup=False)

@@ -12,7 +12,7 @@ from uuid import UUID
 import psycopg
 from fastapi import Request
 from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import PoolTimeout
 from starlette.responses import Response
 
 from api import confinement, cursors
@@ -34,11 +34,12 @@ from domain.errors import (
     UserRemoved,
     UserUnknown,
 )
+from domain.sessions import AsyncPool
+from domain.silence import DatabaseSilent, heard
 from domain.values import Groups
 from projections import many, queries
 from projections.queries import CLASS_BY_ID, GROUP_BY_ID, MEMBER_BY_ID, USER_BY_ID, Listing, Parameters, Thing
 from projections.replica import POSITION, ReplicaVisibility
-from projections.silence import DatabaseSilent, heard
 from projections.visibility import Visibility
 
 WAIT_SECONDS = 5.0
@@ -60,7 +61,7 @@ class Reads:
 
     def __init__(
         self,
-        pool: AsyncConnectionPool[AsyncConnection[Any]],
+        pool: AsyncPool,
         visibility: Visibility | ReplicaVisibility,
         replica: "Reads | None" = None,
     ) -> None:

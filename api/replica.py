@@ -13,8 +13,8 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_r
 
 from api.reads import WAIT_SECONDS, Reads
 from domain.errors import StoreUnavailable
+from domain.silence import DatabaseSilent
 from projections.queries import Parameters
-from projections.silence import DatabaseSilent
 
 
 class ReplicaReads(Reads):

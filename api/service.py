@@ -11,10 +11,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import psycopg
 from anyio.to_thread import run_sync
-from psycopg import AsyncConnection, Connection
-from psycopg_pool import AsyncConnectionPool
+from psycopg import Connection
 
-from api.database import Databases, patient
+from api.database import Databases
 from api.feed import Feed
 from api.gathering import Gathering, Row
 from api.handover import Handover
@@ -23,24 +22,23 @@ from api.metrics import NOTE_SECONDS, Metrics, is_one_of_several
 from api.problems import RebuildNotPermitted
 from api.reads import Reads
 from api.replica import ReplicaReads
-from domain import fence
+from domain import fence, sessions
 from domain.errors import StoreUnavailable
 from domain.event_store import PostgresLog
 from domain.roster import Roster
+from domain.sessions import AsyncPool
+from domain.silence import heard_by_thread
 from migrations import commands as migrations
 from projections import rebuild
 from projections.head import Head
 from projections.rebuild import Rebuild
 from projections.replica import ReplicaVisibility
 from projections.runner import Runner
-from projections.silence import heard, heard_by_thread
 from projections.status import ProjectionStatus, projection_status
 from projections.visibility import Visibility
 
 Answer = TypeVar("Answer")
 
-SETUP_SECONDS = 5.0
-"""How long a new connection may take to be set up, and how long a pool tries to replace a lost one before it waits to be asked again."""
 ANSWER_SECONDS = 10.0
 """How long the database may take to answer an operator's question."""
 
@@ -147,7 +145,7 @@ class Service:
 def connected(conninfo: str) -> Iterator[Connection[Any]]:
     """Open a connection that commits by itself. Raises `StoreUnavailable`."""
     try:
-        with psycopg.connect(patient(conninfo), autocommit=True) as connection:
+        with sessions.connect(conninfo) as connection:
             yield connection
     except psycopg.OperationalError as lost:
         raise StoreUnavailable from lost
@@ -170,17 +168,8 @@ def _standing(connection: Connection[Any]) -> Standing:
     return Standing(revision, projection_status(connection), fence.is_outdated(connection))
 
 
-def _pool(conninfo: str, name: str) -> AsyncConnectionPool[AsyncConnection[Any]]:
-    # By default a pool that lost its connections tries less and less often, and after a long outage not for minutes.
-    return AsyncConnectionPool(
-        conninfo, min_size=1, max_size=16, timeout=5, reconnect_timeout=SETUP_SECONDS, open=False, configure=_configure, name=name
-    )
-
-
-async def _configure(connection: AsyncConnection[Any]) -> None:
-    await connection.set_autocommit(True)
-    with heard(connection, SETUP_SECONDS):
-        await connection.execute("SET timezone = 'UTC'; SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '10s'")
+def _pool(conninfo: str, name: str) -> AsyncPool:
+    return sessions.async_pool(conninfo, sessions.READING, name, most=16, seconds=5)
 
 
 def _run_rebuild(started: Rebuild) -> None:

@@ -19,9 +19,9 @@ from eventsourcing.persistence import (
     OperationalError,
     StoredEvent,
 )
-from psycopg import Connection, IsolationLevel
+from psycopg import Connection
 from psycopg.abc import Params
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import PoolTimeout
 from tenacity import (
     RetryError,
     Retrying,
@@ -32,6 +32,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from domain import sessions
 from domain.append import APPEND_LOCK, RECORDED_CHANNEL, Append, Stage, stream_of
 from domain.event_codec import IndexedEvent, RecordedEvent
 
@@ -43,11 +44,6 @@ LOOK_PAUSE_SECONDS = 0.05
 """Before the second look; twice as long before each further one."""
 
 logger = logging.getLogger(__name__)
-
-_SESSION = "SET lock_timeout = '5s'; SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '10s'; SET timezone = 'UTC'"
-
-# Whatever the default of the database or the account: what is acknowledged is on disk. Settings that promise more than that stay.
-_DURABLE = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
 
 _SELECT_STREAM = """
     SELECT originator_id, originator_version, topic, state, recorded_at FROM log.events
@@ -97,10 +93,7 @@ class PostgresLog(ApplicationRecorder):
         self._on_append = on_append
         self._look_seconds = look_seconds
         self._closing = threading.Event()
-        # By default a pool that lost its connections tries less and less often, and after a long outage not for minutes.
-        self._pool: ConnectionPool[Connection[Any]] = ConnectionPool(
-            conninfo, min_size=1, max_size=pool_size, timeout=5, reconnect_timeout=5, open=True, configure=_configure, name="log"
-        )
+        self._pool = sessions.pool(conninfo, sessions.APPENDING, "log", most=pool_size, seconds=5)
 
     def hurry(self) -> None:
         """Wait no more between looks at what a commit came to: the process is about to end."""
@@ -268,10 +261,3 @@ def _undone(connection: Connection[Any]) -> Iterator[None]:
 def _indexed(event: StoredEvent) -> IndexedEvent:
     assert isinstance(event, IndexedEvent), "events for the log come from EventCodec"
     return event
-
-
-def _configure(connection: Connection[Any]) -> None:
-    connection.autocommit = True
-    connection.isolation_level = IsolationLevel.READ_COMMITTED
-    connection.execute(_SESSION)
-    connection.execute(_DURABLE)

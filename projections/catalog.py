@@ -193,7 +193,7 @@ class CatalogAltered(Exception):
 
 
 def read(connection: Connection[Any]) -> Catalog:
-    """Return what there is; `connection` is one of `suspect.connect`, so that everything is written with its schema."""
+    """Return what there is; `connection` is a session of ours, in which everything is written with its schema."""
     return {kind: dict(connection.execute(statement).fetchall()) for kind, statement in _STATEMENTS.items()}
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from psycopg import Connection
+from psycopg import Connection, Cursor
+from psycopg.types.string import ByteaBinaryLoader
 
 from domain import digest, endings
 from domain.event_codec import INDEX, EventCodec, UndecodableEvent
-from projections import suspect
 
 LENGTH = 10_000
 """How many events are read at once: some megabytes."""
@@ -37,6 +37,7 @@ _NOT_ENDED = "the index of what the event ended does not say what follows from t
 _CLASS, _GROUP = INDEX.index("class_id"), INDEX.index("group_id")
 _POSITION = struct.Struct(">q")
 _CODEC = EventCodec()
+_RAW_TYPES = ("int8", "uuid", "text", "timestamptz", "bytea")
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Examined:
 def examine(connection: Connection[Any], first: int, last: int) -> Examined:
     """Check the events from position `first` to `last`, which must all be there, and the endings among them."""
     begin = BEFORE_ALL if first == 1 else first
-    with suspect.raw(connection) as cursor:
+    with _raw(connection) as cursor:
         rows = cursor.execute(_EVENTS, {"first": begin, "last": last}).fetchall()
         before = cursor.execute(_DIGEST, {"before": first - 1}).fetchone()
     if first == 1:
@@ -78,6 +79,14 @@ def examine(connection: Connection[Any], first: int, last: int) -> Examined:
     if row and row[0] is not None and (examined.wrong is None or row[0] < examined.wrong.position):
         examined.wrong = Wrong(row[0], _NOT_ENDED)
     return examined
+
+
+def _raw(connection: Connection[Any]) -> Cursor[Any]:
+    """Return a cursor that gives the values of the log's types as the bytes that PostgreSQL sends: no value is interpreted twice."""
+    cursor = connection.cursor(binary=True)
+    for name in _RAW_TYPES:
+        cursor.adapters.register_loader(name, ByteaBinaryLoader)
+    return cursor
 
 
 def _first_wrong(rows: list[tuple[bytes, ...]], first: int, last: int, previous: bytes, examined: Examined) -> Wrong | None:

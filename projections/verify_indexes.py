@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg import Connection
 
-from projections import catalog, suspect
+from domain import sessions
+from projections import catalog
 from projections.verify_log import Progress
 
 _INDEXES = """
@@ -86,7 +87,7 @@ def verify_indexes(conninfos: Iterable[str], on_progress: Progress = lambda *_: 
     wrong, left = list[WrongIndex](), set(catalog.expected()["index"])
     total = len(left)
     for conninfo in dict.fromkeys(conninfos):
-        with suspect.connect(conninfo) as connection:
+        with sessions.connect(conninfo, name="rosterlog verify") as connection:
             catalog.refuse_altered(connection)
             for index in map(_Index._make, connection.execute(_INDEXES).fetchall()):
                 if index.name in left:

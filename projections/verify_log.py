@@ -15,8 +15,8 @@ from typing import Any
 
 from psycopg import Connection
 
-from domain import digest
-from projections import catalog, stretch, suspect
+from domain import digest, sessions
+from projections import catalog, stretch
 from projections.stretch import NOT_INDEXED, Examined, Wrong, examine
 from projections.tables import SCHEMA
 
@@ -76,7 +76,7 @@ def verify_log(connection: Connection[Any], on_progress: Progress = lambda *_: N
     out of place, changed, unreadable, or indexed under something that its state does not say; and where the log does not continue the
     one whose head is `against`.
     """
-    with suspect.connect(suspect.conninfo_of(connection)) as own:
+    with sessions.connect(sessions.conninfo_of(connection), name="rosterlog verify") as own:
         catalog.refuse_altered(own)
         # Before the head: a projector that goes on meanwhile is not ahead of the log.
         row = own.execute(f"SELECT position FROM {SCHEMA}.checkpoint").fetchone()
@@ -129,7 +129,7 @@ def _stretches(own: Connection[Any], head: int) -> Iterator[Iterator[tuple[int, 
         return
     count = min(os.cpu_count() or 1, MOST_PROCESSES)
     # Started anew, not forked: a fork of a process with threads can hang.
-    with ProcessPoolExecutor(count, get_context("spawn"), initializer=_Worker.start, initargs=(suspect.conninfo_of(own),)) as workers:
+    with ProcessPoolExecutor(count, get_context("spawn"), initializer=_Worker.start, initargs=(sessions.conninfo_of(own),)) as workers:
         try:
             yield zip(lasts, workers.map(_Worker.examine, firsts, lasts), strict=True)
         finally:
@@ -144,7 +144,7 @@ class _Worker:
     @classmethod
     def start(cls, conninfo: str) -> None:
         gc.disable()
-        cls.connection = suspect.connect(conninfo)
+        cls.connection = sessions.connect(conninfo, name="rosterlog verify")
 
     @classmethod
     def examine(cls, first: int, last: int) -> Examined:

@@ -11,9 +11,9 @@ from typing import Any
 import psycopg
 from psycopg import Connection
 
-from domain import values
+from domain import sessions, values
 from domain.errors import InvalidValue
-from projections import catalog, loading, shadow, suspect
+from projections import catalog, loading, shadow
 from projections.projector import UnknownEvent, project
 from projections.shadow import BATCH
 from projections.tables import SHADOW
@@ -44,7 +44,7 @@ def verify_skips(conninfo: str) -> Iterator[WrongSkip]:
 
     Raises `CatalogAltered`, and `ShadowInUse` while a rebuild runs. Nothing waits for it but who takes a skip back at the same moment.
     """
-    with suspect.connect(conninfo) as connection:
+    with sessions.connect(conninfo, shadow.LOADING, name="rosterlog verify") as connection:
         catalog.refuse_altered(connection)
         records = connection.execute(_RECORDS).fetchall()
         if not records:

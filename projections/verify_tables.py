@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from psycopg import IsolationLevel
 
-from projections import catalog, comparison, loading, shadow, suspect
+from domain import sessions
+from projections import catalog, comparison, loading, shadow
 from projections.comparison import Difference
 from projections.projector import project
 from projections.shadow import BATCH
@@ -19,7 +20,7 @@ def verify_tables(conninfo: str, on_progress: Progress = lambda *_: None, most: 
     back: nothing waits for it, and nothing stays. Raises `CatalogAltered` where the database is not as the migrations make it, and
     `ShadowInUse` while a rebuild runs.
     """
-    with suspect.connect(conninfo) as connection:
+    with sessions.connect(conninfo, shadow.LOADING, name="rosterlog verify") as connection:
         catalog.refuse_altered(connection)
         shadow.claim(connection)
         connection.isolation_level = IsolationLevel.REPEATABLE_READ

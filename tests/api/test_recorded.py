@@ -20,7 +20,7 @@ from api.reads import Reads
 from api.routes import bulk, classes, events, groups, members, metrics, projections, service, users
 from api.settings import Settings
 from domain.errors import ClassDeleted, GroupUnknown, InvalidValue, OutcomeUnknown, StoreUnavailable
-from projections.silence import DatabaseSilent
+from domain.silence import DatabaseSilent
 from tests.api.client import Api, done, position, problem
 from tests.api.conftest import serving
 from tests.domain.threads import eventually, gathered

@@ -3,15 +3,16 @@
 import json
 
 from api.embedded import EmbeddedPostgres
+from domain import sessions
 from migrations import commands
-from projections import catalog, suspect
+from projections import catalog
 from projections.catalog import Catalog
 from tests.conftest import binaries, folder
 
 
 def catalog_of(conninfo: str) -> Catalog:
     """Return what there is in a database, without the kinds of which there is nothing."""
-    with suspect.connect(conninfo) as connection:
+    with sessions.connect(conninfo) as connection:
         return {kind: objects for kind, objects in catalog.read(connection).items() if objects}
 
 

@@ -8,7 +8,8 @@ from psycopg import Connection
 
 from api.embedded import EmbeddedPostgres
 from api.roles import statements
-from projections import catalog, suspect
+from domain import sessions
+from projections import catalog
 from projections.catalog import CatalogAltered
 from projections.rebuild import Rebuild
 from tests.conftest import TEMPLATE, execute, fresh_database
@@ -17,7 +18,7 @@ from tests.projections.expected_catalog import catalog_of
 
 @pytest.fixture(scope="module")
 def shared(server: EmbeddedPostgres) -> Iterator[Connection[Any]]:
-    with fresh_database(server, TEMPLATE) as database, suspect.connect(database) as connection:
+    with fresh_database(server, TEMPLATE) as database, sessions.connect(database) as connection:
         yield connection
 
 
@@ -40,7 +41,7 @@ def test_a_database_is_as_expected_after_a_rebuild_and_with_divided_accounts(dat
     for statement in statements():
         execute(database, statement)
     Rebuild(database).run()
-    with suspect.connect(database) as connection:
+    with sessions.connect(database) as connection:
         catalog.refuse_altered(connection)
 
 
