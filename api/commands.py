@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from urllib.parse import unquote_to_bytes
 from uuid import UUID
 
+import msgspec
 from fastapi import Depends, Request
 from starlette.responses import JSONResponse, Response
 
@@ -94,8 +95,8 @@ class Commands:
         body = {"position": outcome.position, **body}
         headers = _headers(outcome, version)
         if not await self._is_visible(outcome):
-            return JSONResponse({**body, "id": str(outcome.id)}, 202, headers)
-        return JSONResponse(body, 200, headers)
+            return Response(msgspec.json.encode({**body, "id": str(outcome.id)}), 202, headers, "application/json")
+        return Response(msgspec.json.encode(body), 200, headers, "application/json")
 
     async def _is_visible(self, outcome: Outcome) -> bool:
         if outcome.changed and _prefers_not_to_wait(self.request):

@@ -8,13 +8,14 @@ from starlette.responses import Response
 
 from api import diffs, documented
 from api.commands import Command, Serving
+from api.json_route import JsonRoute
 from api.schemas.answers import Class, ClassList, Diff, EventList
 from api.schemas.bodies import ClassChange, NewClass, Nothing
 from api.schemas.queries import ClassPage, DiffQuery, HistoryPage, ReadingAsOf
 from domain.decision import Outcome
 from projections import history, queries
 
-router = APIRouter(prefix="/v1/classes", tags=["classes"])
+router = APIRouter(prefix="/v1/classes", tags=["classes"], route_class=JsonRoute)
 
 
 async def _answer(command: Command, outcome: Outcome, class_id: UUID, *, location: str | None = None) -> Response:

@@ -8,12 +8,13 @@ from starlette.responses import Response
 
 from api import diffs, documented, rosters
 from api.commands import Command, Serving
+from api.json_route import JsonRoute
 from api.schemas.answers import ClassList, Diff, EventList, Group, GroupList, RosterList
 from api.schemas.bodies import GroupChange, NewGroup
 from api.schemas.queries import DiffQuery, HistoryPage, Page, PageAsOf, ReadingAsOf
 from projections import history, queries
 
-router = APIRouter(prefix="/v1/groups", tags=["groups"])
+router = APIRouter(prefix="/v1/groups", tags=["groups"], route_class=JsonRoute)
 
 
 @router.post("", operation_id="createGroup", response_model=Group, status_code=201, responses=documented.command(success=(200, 201)))

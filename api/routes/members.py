@@ -7,8 +7,10 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from api import bulk, documented, memberships
+from api.apart import apart
 from api.bulk import Roster, RosterChanges, RosterOptions
 from api.commands import Command, Serving
+from api.json_route import JsonRoute
 from api.schemas.answers import ClassMember, ClassMemberList
 from api.schemas.bodies import NewClassMember, RoleChange
 from api.schemas.queries import MemberPage, ReadingAsOf, Withdrawal
@@ -16,7 +18,7 @@ from domain.bulk import RosterRules
 from domain.decision import Outcome
 from projections import queries
 
-router = APIRouter(prefix="/v1/classes/{class_id}/members", tags=["members"])
+router = APIRouter(prefix="/v1/classes/{class_id}/members", tags=["members"], route_class=JsonRoute)
 
 
 async def _answer(command: Command, outcome: Outcome, class_id: UUID, user_id: UUID, *, location: str | None = None) -> Response:
@@ -43,11 +45,14 @@ async def enrol_member(class_id: UUID, new: NewClassMember, command: Command) ->
 
 @router.put("", operation_id="setMembers", response_model=RosterChanges, responses=documented.command(404, 410, 412))
 async def set_members(class_id: UUID, roster: Roster, options: Annotated[RosterOptions, Query()], command: Command) -> Response:
-    """Set the whole roster by the fewest changes, in one append. `dry_run` shows them; `max_withdrawals` refuses half a roster."""
+    """Set the whole roster by the fewest changes, in one append. `dry_run` shows them; `max_withdrawals` refuses half a roster.
+
+    Without `max_withdrawals`, an empty roster is refused, and five or more withdrawals that are over half of the members.
+    """
     outcome = await command.give(
         command.roster.set_members,
         class_id,
-        bulk.members(roster),
+        await apart(bulk.members, roster.members),
         rules=RosterRules(options.dry_run, options.max_withdrawals),
         expected=command.expected,
     )

@@ -8,12 +8,13 @@ from starlette.responses import Response
 
 from api import documented
 from api.commands import Command, Serving
+from api.json_route import JsonRoute
 from api.schemas.answers import EventList, MembershipList, User, UserList
 from api.schemas.bodies import NewUser
 from api.schemas.queries import HistoryPage, Page, PageAsOf, ReadingAsOf
 from projections import history, queries
 
-router = APIRouter(prefix="/v1/users", tags=["users"])
+router = APIRouter(prefix="/v1/users", tags=["users"], route_class=JsonRoute)
 
 
 @router.post("", operation_id="registerUser", response_model=User, status_code=201, responses=documented.command(success=(200, 201)))
