@@ -13,6 +13,7 @@ from api.database import Databases
 from api.local import LocalOnly
 from api.logs import access_logger
 from api.metrics import Metrics
+from api.once import Once
 from api.requests import Requests
 from api.routes import bulk, classes, docs, events, groups, members, metrics, projections, service, users
 from api.service import Service
@@ -55,6 +56,7 @@ def create_app(conninfo: Callable[[], str], settings: Settings | None = None) ->
         app.add_middleware(Authentication, tokens=Tokens(settings), metrics_open=settings.metrics_open)
     else:
         app.add_middleware(LocalOnly)
+    app.add_middleware(Once)
     app.add_middleware(Requests, metrics=counted, access=access_logger() if settings.access_log else None)
     app.add_middleware(HeadAsGet)
     return app

@@ -23,6 +23,7 @@ from sqlalchemy.exc import DBAPIError
 from api import cli_import, keys, logs, roles, server, tokens
 from api.app import create_app
 from api.auth import SCOPES
+from api.cli_once import Once
 from api.database import Databases, DatabaseUnusable, database, migrate, migrated_database
 from api.demo import demo_id
 from api.demo import load as load_demo
@@ -48,6 +49,7 @@ from projections.verify_log import LogAltered, LogHead, verify_log
 from projections.verify_tables import verify_tables
 
 cli = typer.Typer(
+    cls=Once,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,

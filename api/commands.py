@@ -1,16 +1,15 @@
 """Answering commands: who gives it and why, the decision in a thread, and the answer once its change is visible."""
 
-import re
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import Annotated, Any
-from urllib.parse import unquote_to_bytes
 from uuid import UUID
 
 import msgspec
 from fastapi import Depends, Request
 from starlette.responses import JSONResponse, Response
 
+from api import headers as read
 from api.confinement import groups_of
 from api.reads import WAIT_SECONDS
 from api.service import Service
@@ -18,13 +17,9 @@ from domain.commanding import BoundCommand
 from domain.decision import Outcome
 from domain.errors import Gone, InvalidValue, StoreUnavailable, Unknown
 from domain.idempotency import Key, Repeatable
-from domain.values import Provenance
+from domain.values import Expected, Provenance
 from projections.queries import Thing
 
-# A roster's ETag begins with the version of its class.
-_VERSION = re.compile(r'(?:W/)?"(\d{1,18})(?:-[0-9a-f.]+)?"', re.ASCII)
-_WELL_ENCODED = re.compile(r"(?:[^%\x80-\U0010ffff]|%[0-9A-Fa-f]{2})*")
-_KEY = re.compile(r'"([\x21\x23-\x7e]{1,255})"|([\x21\x23-\x7e]{1,255})')
 GIVE_SECONDS = 45.0
 """How long a command waits for its outcome: longer than the database lets any of its statements run, so the database is silent then."""
 _UNAUTHENTICATED = "local"
@@ -40,7 +35,7 @@ async def service_of(request: Request) -> Service:
 class Commands:
     """One request's command, from its headers to its answer."""
 
-    def __init__(self, request: Request, by: Provenance, expected: int | None, repeatable: Repeatable | None) -> None:
+    def __init__(self, request: Request, by: Provenance, expected: Expected, repeatable: Repeatable | None) -> None:
         """Give `request` as a command; it relies on the version `expected`, and may come again where it is `repeatable`."""
         self._service: Service = request.app.state.service
         self.request = request
@@ -110,8 +105,10 @@ async def _command(request: Request) -> Commands:
     """Read what the headers say about the command. Raises `InvalidValue`."""
     _refuse_parameters(request)
     headers = request.headers
+    _refuse_conditions(request)
     by = _provenance(request, headers.get("roster-actor"), headers.get("roster-reason"))
-    return Commands(request, by, _expected(headers.get("if-match")), _repeatable(request, by.actor, headers.get("idempotency-key")))
+    expected = read.expected_versions(headers.getlist("if-match"))
+    return Commands(request, by, expected, _repeatable(request, by.actor, headers.get("idempotency-key")))
 
 
 Command = Annotated[Commands, Depends(_command)]
@@ -130,47 +127,48 @@ def _refuse_parameters(request: Request) -> None:
         raise InvalidValue(f"parameter:{name}", "unknown-field", f"{name} is no parameter of this command")
 
 
+VERSIONLESS = {"createGroup", "registerUser", "createClass", "enrolMany", "registerMany"}
+"""The commands that change nothing with a version of its own that a caller could have read."""
+
+
+def _refuse_conditions(request: Request) -> None:
+    """Refuse conditions that are not looked at: a caller who states one relies on it."""
+    if "if-match" in request.headers and request.scope["route"].operation_id in VERSIONLESS:
+        raise InvalidValue("header:If-Match", "no-version", "If-Match is for commands that change a thing; there is none here yet")
+    if "if-none-match" in request.headers:
+        raise InvalidValue(
+            "header:If-None-Match", "read-only", "If-None-Match is for reads; a creation with an id of yours is safe to repeat"
+        )
+
+
 def _provenance(request: Request, roster_actor: str | None, roster_reason: str | None) -> Provenance:
     principal = getattr(request.state, "principal", None)
     if principal is not None and roster_actor is not None:
         raise InvalidValue("actor", "authenticated", "Roster-Actor can't be given: the token says who gives the command")
     given = _UNAUTHENTICATED if roster_actor is None else roster_actor
     actor = given if principal is None else principal.actor
-    if not actor.isascii():
-        raise InvalidValue("actor", "ascii", "Roster-Actor is ASCII")
-    reason = None if roster_reason is None else _percent_decoded(roster_reason)
+    if not (actor.isascii() and actor.isprintable()):
+        raise InvalidValue("actor", "ascii", "Roster-Actor is printable ASCII")
+    reason = None if roster_reason is None else read.percent_decoded(roster_reason)
     by = Provenance(actor, source="api", request_id=request.state.request_id, reason=reason)
     request.state.actor = by.actor
     return by
 
 
-def _expected(if_match: str | None) -> int | None:
-    """Read the version that the command relies on, None for any."""
-    if if_match is None or if_match.strip() == "*":
-        return None
-    found = _VERSION.fullmatch(if_match.strip())
-    if found is None:
-        raise InvalidValue("header:If-Match", "version", 'If-Match is a version in quotes, such as "7"')
-    return int(found[1])
-
-
 def _prefers_not_to_wait(request: Request) -> bool:
-    """Tell whether the caller would rather not wait until the change is visible (RFC 7240)."""
-    return "respond-async" in {part.partition(";")[0].strip().lower() for part in request.headers.get("prefer", "").split(",")}
+    """Tell whether the caller would rather not wait until the change is visible."""
+    return read.prefers(request.headers.getlist("prefer"), "respond-async")
 
 
 def _repeatable(request: Request, subject: str, key: str | None) -> Repeatable | None:
     if key is None:
         return None
-    # The draft has a string of structured fields (RFC 8941), in quotes; most clients send it bare.
-    found = _KEY.fullmatch(key.strip())
-    if found is None:
-        raise InvalidValue("header:Idempotency-Key", "key", "Idempotency-Key is 1 to 255 visible ASCII characters, such as a UUID")
+    named = read.idempotency_key(key)
     # With other groups it is another request: what came of it may be of groups that the caller is confined to no more.
     groups = groups_of(request)
     confined = b"" if groups is None else b"\0" + b"".join(sorted(group.bytes for group in groups))
     digest = sha256(request.scope["query_string"] + b"\0" + request.state.body + confined).digest()
-    return Repeatable(Key(subject, f"{request.method} {request.url.path}", found[1] or found[2]), digest)
+    return Repeatable(Key(subject, f"{request.method} {request.url.path}", named), digest)
 
 
 def _headers(outcome: Outcome, version: int | None) -> dict[str, str]:
@@ -185,13 +183,3 @@ def _headers(outcome: Outcome, version: int | None) -> dict[str, str]:
 def _accepted(outcome: Outcome) -> Response:
     body: dict[str, Any] = {"position": outcome.position, "id": str(outcome.id)}
     return JSONResponse(body, 202, _headers(outcome, outcome.version))
-
-
-def _percent_decoded(value: str) -> str:
-    wrong = InvalidValue("reason", "percent-encoded", "Roster-Reason is UTF-8 in percent-encoding")
-    if not _WELL_ENCODED.fullmatch(value):
-        raise wrong
-    try:
-        return unquote_to_bytes(value).decode()
-    except UnicodeError:
-        raise wrong from None

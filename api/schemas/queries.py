@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from api.schemas.fields import EffectiveOn, Moment, Position, known_topic, storable
+from api.schemas.fields import Bound, EffectiveOn, Moment, Position, known_topic, storable, trimmed
 from domain import values
 from domain.values import Role
 
@@ -46,7 +46,7 @@ class ClassPage(Page):
     """Which classes."""
 
     group_id: UUID | None = None
-    name: Annotated[str, AfterValidator(storable)] | None = None
+    name: Annotated[str, AfterValidator(trimmed)] | None = None
     archived: bool | None = Field(None, description="Only archived ones, or only those that are not; without it both.")
 
 
@@ -60,13 +60,13 @@ class HistoryPage(Reading, _Paged):
     """Which entries of a history."""
 
     type: Annotated[str, AfterValidator(known_topic)] | None = Field(None, examples=["RoleChanged"])
-    actor: Annotated[str, AfterValidator(storable)] | None = Field(None, max_length=values.ACTOR_LENGTH)
+    actor: Annotated[str, AfterValidator(trimmed)] | None = Field(None, max_length=values.ACTOR_LENGTH)
     source: Annotated[str, AfterValidator(storable)] | None = Field(None, max_length=100)
     class_id: UUID | None = Field(None, description="Entries with this `class_id`.")
     user_id: UUID | None = Field(None, description="Entries with this `user_id`.")
     group_id: UUID | None = Field(None, description="Entries with this `group_id`.")
-    since: Moment | None = Field(None, description="Recorded at this time or later.")
-    until: Moment | None = Field(None, description="Recorded before this time.")
+    since: Bound | None = Field(None, description="Recorded at this time or later.")
+    until: Bound | None = Field(None, description="Recorded before this time.")
     order: Literal["asc", "desc"] = "asc"
 
 
