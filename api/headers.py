@@ -20,6 +20,8 @@ _NAMED = re.compile(r"""[ \t]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*(?:=[ \t]*("(?:
 _WELL_ENCODED = re.compile(r"(?:[\x20-\x24\x26-\x7e]|%[0-9A-Fa-f]{2})*")
 _BARE_KEY = re.compile(r"[\x21\x23-\x7e]+")
 _KEY_LENGTH = 255
+_KEY_FIELD_LENGTH = 2000
+"""Most characters of the header's value, with quotes, escapes and parameters."""
 
 Tags = frozenset[str] | None
 """What stands between the quotes of entity tags; None for `*`, which is whatever there is."""
@@ -96,6 +98,8 @@ def idempotency_key(given: str) -> str:
 
 
 def _string(given: str) -> str | None:
+    if len(given) > _KEY_FIELD_LENGTH:
+        return None
     try:
         parsed: Any = http_sf.parse(given.encode("latin-1"), tltype="item")
     except ValueError:

@@ -26,6 +26,8 @@ class BadJson(ValueError):
 class _Wrong:
     """Stands in the place of a value that can't be taken."""
 
+    __slots__ = ("detail", "key", "rule")
+
     def __init__(self, rule: str, detail: str, key: str | None = None) -> None:
         self.rule, self.detail, self.key = rule, detail, key
 
@@ -69,7 +71,7 @@ def _decoder(found: list[_Wrong]) -> json.JSONDecoder:
 
     def number(digits: str) -> float | _Wrong:
         value = float(digits)
-        if value or not set("123456789").intersection(digits.lower().partition("e")[0]):
+        if value or found or not set("123456789").intersection(digits.lower().partition("e")[0]):
             return value
         return mark("number", "the number is too small: JSON readers take it for 0")
 
