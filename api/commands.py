@@ -50,6 +50,10 @@ class Commands:
         """What names the command itself, where it is about no one thing."""
         return UUID(self.request.state.request_id)
 
+    def unkept(self) -> "Commands":
+        """Return the same command without its idempotency key, for one that records nothing: asking again does no harm."""
+        return Commands(self.request, self.by, self.expected, None)
+
     async def give(self, command: BoundCommand[...], *args: object, **kwargs: object) -> Outcome:
         """Give a command to the roster. Raises what the command raises, or `StoreUnavailable` where the database says nothing."""
         ready = command.once(self._repeatable).within(self._groups)

@@ -49,6 +49,7 @@ async def set_members(class_id: UUID, roster: Roster, options: Annotated[RosterO
 
     Without `max_withdrawals`, an empty roster is refused, and five or more withdrawals that are over half of the members.
     """
+    command = command.unkept() if options.dry_run else command
     outcome = await command.give(
         command.roster.set_members,
         class_id,
