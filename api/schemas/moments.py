@@ -9,6 +9,8 @@ from domain.errors import InvalidValue
 
 _DATE_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])([01]\d|2[0-3]):([0-5]\d))", re.ASCII)
 _MICROSECOND = timedelta(microseconds=1)
+FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+"""What stands for times that are before or after all that we can write in UTC: nothing is recorded near either."""
 _DIGITS = 6
 _LEAP_SECOND = 60
 
@@ -23,10 +25,7 @@ def ceiling(value: object) -> datetime:
     before then before it. Raises `InvalidValue`.
     """  # noqa: D205
     moment, is_cut = _read(value)
-    try:
-        return moment + _MICROSECOND if is_cut else moment
-    except OverflowError:
-        _refuse("the years are 0001 to 9999, in UTC")
+    return moment + _MICROSECOND if is_cut and moment < LAST else moment
 
 
 def _read(value: object) -> tuple[datetime, bool]:
@@ -40,14 +39,20 @@ def _read(value: object) -> tuple[datetime, bool]:
     digits = found[7] or ""
     leap = second == _LEAP_SECOND
     try:
-        local = datetime(year, month, day, hour, minute, 59 if leap else second, int(digits[:_DIGITS].ljust(_DIGITS, "0")), UTC)
-        offset = timedelta(hours=int(found[9] or 0), minutes=int(found[10] or 0))
-        moment = local + offset if found[8] == "-" else local - offset
+        # The year 0000 is one of the standard, a leap year, and none of Python's.
+        local = datetime(year or 4, month, day, hour, minute, 59 if leap else second, int(digits[:_DIGITS].ljust(_DIGITS, "0")), UTC)
     except ValueError:
         _refuse("there is no such time: look at its month, day, hour, minute and second")
-    except OverflowError:
-        _refuse("the years are 0001 to 9999, in UTC")
+    offset = timedelta(hours=int(found[9] or 0), minutes=int(found[10] or 0))
+    moment = _in_utc(local, offset if found[8] == "-" else -offset) if year else FIRST
     return _before_leap_second(moment) if leap else (moment, bool(digits[_DIGITS:].strip("0")))
+
+
+def _in_utc(local: datetime, offset: timedelta) -> datetime:
+    try:
+        return local + offset
+    except OverflowError:
+        return FIRST if offset < timedelta() else LAST
 
 
 def _before_leap_second(moment: datetime) -> tuple[datetime, bool]:

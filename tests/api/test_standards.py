@@ -45,12 +45,28 @@ def test_a_leap_second_is_the_end_of_the_second_before_it() -> None:
         assert moments.ceiling(written) == datetime(1991, 1, 1, tzinfo=UTC)
 
 
+@pytest.mark.parametrize(
+    ("written", "moment"),
+    [
+        ("0000-02-29T00:00:00Z", moments.FIRST), ("0001-01-01T00:00:00+23:59", moments.FIRST), ("0001-01-01T00:00:00Z", moments.FIRST),
+        ("9999-12-31T23:59:59-00:01", moments.LAST), ("9999-12-31T23:59:59.9999999Z", moments.LAST),
+    ],
+)  # fmt: skip
+def test_a_time_before_or_after_all_others_is_one(made: School, written: str, moment: datetime) -> None:
+    assert moments.floor(written) == moments.ceiling(written) == moment
+    problem(
+        made.api.get(f"/v1/users/{made.user}", params={"as_of": written}),
+        *((404, "user-unknown") if moment == moments.FIRST else (422, "invalid-request")),
+    )
+    done(made.api.get("/v1/history", params={"since": written}), 200)
+
+
 NO_TIMES = [
     "2026-09-01", "2026-09-01T08:00Z", "2026-09-01T08:00:00", "2026-09-01 08:00:00Z", "2026-09-01T08:00:00 02:00", "1756713600",
     "2026-09-01T24:00:00Z", "2026-09-01T08:60:00Z", "2026-09-01T08:00:60Z", "2026-09-01T23:59:60Z", "2026-09-01T08:00:61Z",
     "2026-13-01T08:00:00Z", "2026-02-29T08:00:00Z", "2026-09-01T08:00:00.Z", "2026-09-01T08:00:00,5Z", "2026-09-01T08:00:00+24:00",
     "2026-09-01T08:00:00+0200", "2026-09-01T08:00:00+02:60", "2026-W36-2T08:00:00Z", "20260901T080000Z", "+2026-09-01T08:00:00Z",
-    "0000-01-01T00:00:00Z", "0001-01-01T00:00:00+00:01", "9999-12-31T23:59:59-00:01", "2026-09-01T08:00:00Z\n", "\uff12026-09-01T08:00:00Z",
+    "0000-02-30T00:00:00Z", "2026-09-01T08:00:00Z\n", "\uff12026-09-01T08:00:00Z",
 ]  # fmt: skip
 
 
