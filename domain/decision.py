@@ -133,7 +133,8 @@ class Decision:
         """Return the aggregate. Raises `VersionStale` where the caller expects it at another version."""
         versions = frozenset([expected]) if isinstance(expected, int) else expected
         if versions is not None and aggregate.version not in versions:
-            raise VersionStale(aggregate.id, version=aggregate.version, expected=" or ".join(map(str, sorted(versions)[:3])))
+            named = expected if isinstance(expected, int) else " or ".join(map(str, sorted(versions)[:3]))
+            raise VersionStale(aggregate.id, version=aggregate.version, expected=named)
         return aggregate
 
     def prepare(self, streams: set[UUID]) -> None:
