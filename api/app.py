@@ -14,6 +14,7 @@ from api.database import Databases
 from api.local import LocalOnly
 from api.logs import access_logger
 from api.metrics import Metrics
+from api.once import Once
 from api.operations import Dispatch, Matching, Operations
 from api.policy import OPEN_METRICS, POLICIES
 from api.requests import Requests
@@ -67,6 +68,7 @@ def create_app(conninfo: Callable[[], str], settings: Settings | None = None) ->
         app.add_middleware(Authentication, tokens=Tokens(settings))
     else:
         app.add_middleware(LocalOnly)
+    app.add_middleware(Once)
     app.add_middleware(Matching, operations=Operations(app.routes, policies))
     app.add_middleware(Requests, metrics=counted, access=access_logger() if settings.access_log else None)
     app.add_middleware(HeadAsGet)

@@ -1,10 +1,8 @@
-"""What every request passes before its route: GET for HEAD, and a body that is JSON, of bearable size, or nothing."""
+"""What every request passes before its route: GET for HEAD, and a body declared as JSON, of bearable size, or nothing."""
 
 import asyncio
 import email.message
-import json
 from collections.abc import Awaitable, Callable
-from typing import NoReturn
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -46,7 +44,7 @@ class HeadAsGet:
 
 
 class JsonBodies:
-    """Refuses a body that is too large (413), of another media type (415) or no JSON (422); an empty one means `{}`."""
+    """Refuses a body that is too large (413), of another media type (415); an empty one means `{}`."""
 
     def __init__(self, app: ASGIApp) -> None:
         """Wrap an ASGI app."""
@@ -86,7 +84,7 @@ async def _read_nothing(request: Request) -> Response | None:
 
 
 async def _read(request: Request, limit: int) -> tuple[Response | None, bytes]:
-    body = b""
+    body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > limit:
@@ -97,10 +95,7 @@ async def _read(request: Request, limit: int) -> tuple[Response | None, bytes]:
     misdeclared = _misdeclared(request)
     if misdeclared is not None:
         return problems.respond(request, "unsupported-media-type", 415, misdeclared, headers=_TAKEN), b""
-    wrong = _wrong_encoding(body) or _wrong_with(body)
-    if wrong is not None:
-        return problems.invalid(request, [{"pointer": "", "rule": "json", "detail": f"the body is no JSON: {wrong}"}]), b""
-    return None, body
+    return None, bytes(body)
 
 
 _TAKEN = {"Accept-Encoding": "identity"}
@@ -120,26 +115,6 @@ def _misdeclared(request: Request) -> str | None:
     if str(charset).lower() not in {"utf-8", "utf8"}:
         return f"The body is declared in {charset}: send JSON in UTF-8."
     return None
-
-
-def _wrong_encoding(body: bytes) -> str | None:
-    """Refuse UTF-16 and UTF-32, which Python's reader would take in silence."""
-    return None if json.detect_encoding(body).startswith("utf-8") else "it is not in UTF-8"
-
-
-def _wrong_with(body: bytes) -> str | None:
-    try:
-        _strict.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
-    except (ValueError, RecursionError) as wrong:
-        return str(wrong) if isinstance(wrong, ValueError) else "it is nested too deeply"
-    return None
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
-
-
-_strict = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _replay(body: bytes, receive: Receive) -> Callable[[], Awaitable[Message]]:

@@ -22,6 +22,7 @@ from sqlalchemy.exc import DBAPIError
 
 from api import cli_database, cli_import, cli_verify, keys, logs, server, tokens
 from api.app import create_app
+from api.cli_once import Once
 from api.database import DatabaseUnusable, database, migrate, migrated_database, revision_of
 from api.demo import demo_id
 from api.demo import load as load_demo
@@ -50,6 +51,7 @@ from projections.switch import SwitchImpossible
 from projections.verify_log import LogAltered
 
 cli = typer.Typer(
+    cls=Once,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,

@@ -19,7 +19,7 @@ COMMAND_HEADERS = {
     "Roster-Actor": "Who gives the command: an opaque id, no e-mail address.",
     "Roster-Reason": "Why, in percent-encoded UTF-8. It is kept in the log for ever and nothing takes it out: "
     "no name, no address, no diagnosis of a person.",
-    "If-Match": 'The version the command relies on, as `"7"`.',
+    "If-Match": 'The version the command relies on, as `"7"`; a list of them where any will do.',
     "Prefer": "`respond-async`: answer 202 once recorded.",
     "Idempotency-Key": "Makes the request safe to repeat within 24 hours: it is carried out once, and answered the same.",
 }
@@ -98,6 +98,7 @@ def _complete_headers(operation: dict[str, Any]) -> None:
         headers = [
             {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "description": what}
             for name, what in COMMAND_HEADERS.items()
+            if name != "If-Match" or POLICIES[operation["operationId"]].versioned
         ]
         operation["parameters"] = [*operation.get("parameters", []), *headers]
 

@@ -30,6 +30,8 @@ class Policy:
     """The media types that it answers with, the usual one first; empty where its success has no content, or a file's own type."""
     body: int
     """Most bytes of the request's body; 0 where it takes none."""
+    versioned: bool = False
+    """Whether the caller may say, by If-Match, on which version of a thing the change relies."""
 
 
 def _public(*offers: str) -> Policy:
@@ -40,12 +42,12 @@ def _read(scope: str, *offers: str) -> Policy:
     return Policy(scope, confinable=True, offers=offers or (JSON,), body=0)
 
 
-def _command(body: int = 0) -> Policy:
-    return Policy(WRITE, confinable=True, offers=(JSON,), body=body)
+def _command(body: int = 0, *, versioned: bool = True) -> Policy:
+    return Policy(WRITE, confinable=True, offers=(JSON,), body=body, versioned=versioned)
 
 
-def _for_all_groups(scope: str, *offers: str, body: int = 0) -> Policy:
-    return Policy(scope, confinable=False, offers=offers, body=body)
+def _for_all_groups(scope: str, *offers: str, body: int = 0, versioned: bool = False) -> Policy:
+    return Policy(scope, confinable=False, offers=offers, body=body, versioned=versioned)
 
 
 _WHOLE = (JSON, CSV, NDJSON)
@@ -72,13 +74,13 @@ POLICIES: Mapping[str, Policy] = {
     # Users
     "registerUser": _for_all_groups(WRITE, JSON, body=BODY_BYTES),
     "registerMany": _for_all_groups(WRITE, JSON, body=BULK_BODY_BYTES),
-    "removeUser": _for_all_groups(WRITE, JSON),
+    "removeUser": _for_all_groups(WRITE, JSON, versioned=True),
     "listUsers": _read(READ),
     "getUser": _read(READ),
     "listMemberships": _read(READ),
     "getUserHistory": _read(AUDIT, *_WHOLE),
     # Classes
-    "createClass": _command(BODY_BYTES),
+    "createClass": _command(BODY_BYTES, versioned=False),
     "changeClass": _command(BODY_BYTES),
     "archiveClass": _command(BODY_BYTES),
     "restoreClass": _command(BODY_BYTES),
@@ -94,7 +96,7 @@ POLICIES: Mapping[str, Policy] = {
     "withdrawMember": _command(),
     "listMembers": _read(READ),
     "getMember": _read(READ),
-    "enrolMany": _command(BULK_BODY_BYTES),
+    "enrolMany": _command(BULK_BODY_BYTES, versioned=False),
     # What happened
     "getHistory": _read(AUDIT, *_WHOLE),
     "followEvents": _read(AUDIT, JSON, EVENT_STREAM),

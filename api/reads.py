@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import json
-import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,6 +17,7 @@ from starlette.responses import Response
 from api import confinement, cursors
 from api.confinement import groups_of
 from api.gathering import Gathering, Row
+from api.headers import known_tags
 from api.live_rosters import LiveRosters
 from api.moments import Moment
 from api.problems import ReadTablesBehind
@@ -53,7 +53,6 @@ STREAMING = 4
 
 _UNKNOWN: Mapping[str, type[Unknown]] = {"group": GroupUnknown, "user": UserUnknown, "class": ClassUnknown}
 _GONE: Mapping[str, type[Gone]] = {"group": GroupDeleted, "user": UserRemoved, "class": ClassDeleted}
-_ETAG = re.compile(r'(?:W/)?"([^"]*)"')
 
 
 class Reads:
@@ -102,7 +101,7 @@ class Reads:
         if page.model_fields_set <= {"limit", "min_position"}:
             await self.wait_for(page.min_position)
             groups = groups_of(request)
-            position, version, etag, size, items = await self._rosters.read(class_id, request.headers.get("if-none-match"), groups)
+            position, version, etag, size, items = await self._rosters.read(class_id, _only_tag(request), groups)
             if version is None:
                 await self._raise_missing(CLASS_BY_ID, {"class_id": class_id}, position, None, groups)
             elif size <= page.limit:
@@ -247,10 +246,16 @@ def _digest(body: str) -> str:
 
 def _answer(request: Request, body: str, position: int, etag: str) -> Response:
     headers = {"Roster-Position": str(position), "ETag": etag, "Cache-Control": "private, no-cache"}
-    wanted = request.headers.get("if-none-match")
-    if wanted is not None and (wanted.strip() == "*" or etag.strip('"') in _ETAG.findall(wanted)):
+    known = known_tags(request)
+    if known is None or etag.strip('"') in known:
         return Response(status_code=304, headers=headers)
     return Response(body, headers=headers, media_type="application/json")
+
+
+def _only_tag(request: Request) -> str | None:
+    """Return the one entity tag that the caller says to have, None where there are several or none."""
+    known = known_tags(request)
+    return f'"{next(iter(known))}"' if known is not None and len(known) == 1 else None
 
 
 def _written(value: object) -> str:

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from api import bulk, documented, memberships
+from api.apart import apart
 from api.bulk import Roster, RosterChanges, RosterOptions
 from api.commands import Command, CommandRoute, Serving
 from api.schemas.answers import ClassMember, ClassMemberList
@@ -44,11 +45,15 @@ async def enrol_member(class_id: Id, new: NewClassMember, command: Command) -> R
 
 @router.put("", operation_id="setMembers", response_model=RosterChanges, responses=documented.command(404, 410, 412))
 async def set_members(class_id: Id, roster: Roster, options: Annotated[RosterOptions, Query()], command: Command) -> Response:
-    """Set the whole roster by the fewest changes, in one append. `dry_run` shows them; `max_withdrawals` refuses half a roster."""
+    """Set the whole roster by the fewest changes, in one append. `dry_run` shows them; `max_withdrawals` refuses half a roster.
+
+    Without `max_withdrawals`, an empty roster is refused, and five or more withdrawals that are over half of the members.
+    """
+    command = command.unkept() if options.dry_run else command
     outcome = await command.give(
         command.roster.set_members,
         class_id,
-        bulk.members(roster),
+        await apart(bulk.members, roster.members),
         rules=RosterRules(options.dry_run, options.max_withdrawals),
         expected=command.expected,
     )

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from api.schemas import moments
 from domain import values
 from domain.errors import InvalidValue
 from projections.projector import KNOWN_TOPICS
@@ -16,21 +17,13 @@ TIME = "2026-09-01T08:00:00+00:00"
 
 _ID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _INTEGER = re.compile(r"-?[0-9]+")
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
-_MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,6})?([Zz]|[+-]\d{2}:\d{2})")
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
 def _only_a_date(value: object) -> object:
     if not isinstance(value, str) or not _DATE.fullmatch(value):
         raise InvalidValue("effective_on", "date", "effective_on is a date such as 2026-09-01")
     return value
-
-
-def _only_rfc3339(value: object) -> object:
-    if isinstance(value, str) and _MOMENT.fullmatch(value):
-        return value
-    hint = " (write + as %2B in a URL, or use Z)" if isinstance(value, str) and " " in value else ""
-    raise InvalidValue("moment", "rfc3339", f"a time with seconds and offset is needed, such as 2026-09-01T08:00:00Z{hint}")
 
 
 def _only_hyphenated(value: object) -> object:
@@ -63,6 +56,11 @@ def storable(value: str) -> str:
     return values.text(value, "value")
 
 
+def trimmed(value: str) -> str:
+    """Return text as names are recorded, to be compared with them. Raises `InvalidValue`."""
+    return storable(value).strip()
+
+
 Name = Annotated[
     str, AfterValidator(values.name), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": values.NAME_LENGTH, "pattern": r"\S"})
 ]
@@ -74,7 +72,10 @@ Integer = Annotated[int, BeforeValidator(_only_digits)]
 """A whole number in a query; the framework reads `+1`, ` 1 `, `1_000` and `1.0`, too."""
 Flag = Annotated[bool, BeforeValidator(_only_true_or_false)]
 """True or false in a query; the framework reads `yes`, `on`, `1` and more, too."""
-Moment = Annotated[datetime, BeforeValidator(_only_rfc3339)]
+Moment = Annotated[datetime, BeforeValidator(moments.floor)]
+"""A time up to which, inclusive, something is asked."""
+Bound = Annotated[datetime, BeforeValidator(moments.ceiling)]
+"""A time since which, inclusive, or until which, exclusive, something is asked."""
 Position = Annotated[Integer, Field(ge=0, le=2**63 - 1)]
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from api.schemas.fields import EffectiveOn, Flag, Id, Integer, Moment, Position, known_topic, storable
+from api.schemas.fields import Bound, EffectiveOn, Flag, Id, Integer, Moment, Position, known_topic, storable, trimmed
 from domain import values
 from domain.values import Role
 
@@ -45,7 +45,7 @@ class ClassPage(Page):
     """Which classes."""
 
     group_id: Id | None = None
-    name: Annotated[str, AfterValidator(storable)] | None = None
+    name: Annotated[str, AfterValidator(trimmed)] | None = None
     archived: Flag | None = Field(None, description="Only archived ones, or only those that are not; without it both.")
 
 
@@ -59,13 +59,13 @@ class HistoryPage(Reading, _Paged):
     """Which entries of a history."""
 
     type: Annotated[str, AfterValidator(known_topic)] | None = Field(None, examples=["RoleChanged"])
-    actor: Annotated[str, AfterValidator(storable)] | None = Field(None, max_length=values.ACTOR_LENGTH)
+    actor: Annotated[str, AfterValidator(trimmed)] | None = Field(None, max_length=values.ACTOR_LENGTH)
     source: Annotated[str, AfterValidator(storable)] | None = Field(None, max_length=100)
     class_id: Id | None = Field(None, description="Entries with this `class_id`.")
     user_id: Id | None = Field(None, description="Entries with this `user_id`.")
     group_id: Id | None = Field(None, description="Entries with this `group_id`.")
-    since: Moment | None = Field(None, description="Recorded at this time or later.")
-    until: Moment | None = Field(None, description="Recorded before this time.")
+    since: Bound | None = Field(None, description="Recorded at this time or later.")
+    until: Bound | None = Field(None, description="Recorded before this time.")
     order: Literal["asc", "desc"] = "asc"
 
 
