@@ -18,7 +18,7 @@ from api import confinement
 from api.confinement import groups_of
 from api.expensive import ExpensiveReads
 from api.moments import Moment
-from api.reads import answer_whole, is_wanted
+from api.reads import answer_whole, is_known
 from api.schemas.queries import DiffQuery
 from api.spools import MEMORY_BYTES, Spool
 from domain.errors import InvalidValue
@@ -55,7 +55,7 @@ def _streamed(request: Request, spool: Spool, first: int, last: int) -> Response
     made_of = f"{request.url.path} {first} {last} {sorted(map(str, groups_of(request) or ()))}"
     etag = f'"{hashlib.blake2b(made_of.encode(), digest_size=8).hexdigest()}"'
     headers = {"Roster-Position": str(last), "ETag": etag, "Cache-Control": "private, no-cache"}
-    if is_wanted(request, etag):
+    if is_known(request, etag):
         spool.close()
         return Response(status_code=304, headers=headers)
 

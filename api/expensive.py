@@ -9,13 +9,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import PoolTimeout
 
 from api.problems import ExpensiveReadsBusy
 from api.reads import Reads
 from domain.errors import StoreUnavailable
+from domain.sessions import AsyncPool
+from domain.silence import heard
 from projections.queries import Parameters
-from projections.silence import heard
 from projections.visibility import Visibility
 
 CONNECTIONS = 2
@@ -35,7 +36,7 @@ SILENT_SECONDS = 35.0
 class Budget:
     """The connections that expensive reads share."""
 
-    def __init__(self, pool: AsyncConnectionPool[AsyncConnection[Any]]) -> None:
+    def __init__(self, pool: AsyncPool) -> None:
         """Lend those of `pool`, which has `CONNECTIONS` at most."""
         self.pool = pool
         self.lent = 0

@@ -16,7 +16,7 @@ from starlette.responses import Response, StreamingResponse
 from api.admission import Admission
 from api.confinement import groups_of
 from api.expensive import CHEAP, ExpensiveReads
-from api.negotiation import EVENT_STREAM, JSON, negotiated
+from api.negotiation import EVENT_STREAM, media_type_of
 from api.problems import TooManyStreams
 from api.protocol import END
 from api.reads import Reads, answer_whole
@@ -52,7 +52,7 @@ class Feed:
     async def answer(self, request: Request, query: FeedQuery, last_event_id: str | None) -> Response:
         """Answer with the events after a position. Raises `InvalidValue` for one past the head, `TooManyStreams`."""
         await self._reads.wait_for(query.min_position)
-        streaming = negotiated(request, JSON, EVENT_STREAM) == EVENT_STREAM
+        streaming = media_type_of(request) == EVENT_STREAM
         last_seen = (last_event_id or "").strip() if streaming else ""
         after = _position(last_seen) if last_seen else query.after
         question = Question(history.EVERYTHING, groups=groups_of(request))

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from api import cursors
 from api.confinement import groups_of
 from api.expensive import CHEAP, ExpensiveReads
-from api.negotiation import CSV, JSON, NDJSON, negotiated
+from api.negotiation import JSON, media_type_of
 from api.reads import Reads, answer_page, unknown
 from api.schemas.answers import Event
 from api.schemas.queries import HistoryPage
@@ -39,7 +39,7 @@ class Histories:
     ) -> Response:
         """Answer with a history, of a `thing` that it outlives, or of everything. Raises that the thing is unknown."""
         await self._reads.wait_for(page.min_position)
-        media_type = negotiated(request, JSON, CSV, NDJSON)
+        media_type = media_type_of(request)
         reads = self._reads if media_type == JSON and page.limit <= CHEAP else self._expensive
         reading = _Reading(reads, asked, page, ids or {}, groups_of(request))
         await reading.begin()

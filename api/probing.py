@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg import Connection
 
-from api.database import patient
+from domain import sessions
 from domain.errors import StoreUnavailable
-from projections.silence import heard_by_thread
+from domain.silence import heard_by_thread
 
 Answer = TypeVar("Answer")
 Question = Callable[[Connection[Any]], Answer]
@@ -26,7 +26,7 @@ class Probing:
 
     def __init__(self, conninfo: str, name: str) -> None:
         """Ask the database at `conninfo`; `name` is the thread's."""
-        self._conninfo = patient(conninfo)
+        self._conninfo = conninfo
         self._thread = ThreadPoolExecutor(1, name)
         self._connection: Connection[Any] | None = None
 
@@ -57,7 +57,7 @@ class Probing:
             except psycopg.OperationalError:
                 if not kept.broken:
                     raise
-        self._connection = psycopg.connect(self._conninfo, autocommit=True)
+        self._connection = sessions.connect(self._conninfo)
         return _put(self._connection, question, seconds)
 
     def _hang_up(self) -> None:

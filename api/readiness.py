@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from psycopg import Connection
 
+from domain import fence
 from migrations import commands as migrations
 from projections.status import projection_status
 
@@ -23,6 +24,7 @@ UNKNOWN = "unknown"
 DEGRADED: Mapping[str, str] = {
     "reads-unavailable": "Reads of the read tables fail or take seconds; commands go on.",
     "writes-unavailable": "The database takes no commands right now; reads go on.",
+    "release-outdated": "A newer release has migrated the log, so this process records nothing any more; reads go on.",
     "state-unknown": "The projection's state can't be read in time.",
     "projection-stalled": "Events wait to be projected and none is; reads answer as of the checkpoint.",
     "projection-leaderless": "No process projects; commands are recorded and answer 202.",
@@ -33,14 +35,15 @@ DEGRADED: Mapping[str, str] = {
 
 
 class Standing(NamedTuple):
-    """Whether the database lacks a migration, whether it is a standby, and the projection's state unless it lacks one."""
+    """Whether the database lacks a migration, is a standby, or is a newer release's, and the projection's state unless it lacks one."""
 
     lacking: bool
     standby: bool
+    outdated: bool
     state: str
 
 
-_NOT_SAID = Standing(lacking=False, standby=False, state=UNKNOWN)
+_NOT_SAID = Standing(lacking=False, standby=False, outdated=False, state=UNKNOWN)
 
 
 class Condition(NamedTuple):
@@ -56,7 +59,9 @@ def standing(connection: Connection[Any]) -> Standing:
     """Read where the database stands."""
     lacking = migrations.lacks(migrations.revision(connection))
     standby = connection.execute("SELECT pg_is_in_recovery()").fetchone() == (True,)
-    return Standing(lacking, standby, UNKNOWN if lacking else projection_status(connection).state)
+    if lacking:
+        return Standing(lacking, standby, outdated=False, state=UNKNOWN)
+    return Standing(lacking, standby, fence.is_outdated(connection), projection_status(connection).state)
 
 
 class Readiness:
@@ -80,10 +85,11 @@ class Readiness:
         await _any_passes({tasks["reads"], tasks["writes"]})
         await asyncio.wait(tasks.values(), timeout=REST_SECONDS)
         found: Standing = tasks["state"].result() if _passed(tasks["state"]) else _NOT_SAID
-        reads, writes = _passed(tasks["reads"]), _passed(tasks["writes"]) and not found.standby
+        reads, writes = _passed(tasks["reads"]), _passed(tasks["writes"]) and not found.standby and not found.outdated
         is_so = {
             "reads-unavailable": not reads,
-            "writes-unavailable": not writes,
+            "writes-unavailable": not writes and not found.outdated,
+            "release-outdated": found.outdated,
             "state-unknown": not _passed(tasks["state"]),
             "projection-stalled": found.state == "stalled",
             "projection-leaderless": found.state == "leaderless",

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -11,12 +10,13 @@ from uuid import UUID
 import psycopg
 from fastapi import Request
 from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import PoolTimeout
 from starlette.responses import Response
 
 from api import confinement, cursors
 from api.confinement import groups_of
 from api.gathering import Gathering, Row
+from api.headers import known_tags
 from api.live_rosters import LiveRosters
 from api.moments import Moment
 from api.problems import ReadTablesBehind
@@ -33,11 +33,12 @@ from domain.errors import (
     UserRemoved,
     UserUnknown,
 )
+from domain.sessions import AsyncPool
+from domain.silence import DatabaseSilent, heard
 from domain.values import Groups
 from projections import many, queries
 from projections.queries import CLASS_BY_ID, GROUP_BY_ID, MEMBER_BY_ID, USER_BY_ID, Listing, Parameters, Thing
 from projections.replica import POSITION, ReplicaVisibility
-from projections.silence import DatabaseSilent, heard
 from projections.visibility import Visibility
 
 if TYPE_CHECKING:
@@ -51,7 +52,6 @@ SILENT_SECONDS = 35.0
 
 _UNKNOWN: Mapping[str, type[Unknown]] = {"group": GroupUnknown, "user": UserUnknown, "class": ClassUnknown}
 _GONE: Mapping[str, type[Gone]] = {"group": GroupDeleted, "user": UserRemoved, "class": ClassDeleted}
-_ETAG = re.compile(r'(?:W/)?"([^"]*)"')
 
 
 class Reads:
@@ -62,7 +62,7 @@ class Reads:
 
     def __init__(
         self,
-        pool: AsyncConnectionPool[AsyncConnection[Any]],
+        pool: AsyncPool,
         visibility: Visibility | ReplicaVisibility,
         replica: "Replica | None" = None,
     ) -> None:
@@ -102,7 +102,7 @@ class Reads:
         if page.model_fields_set <= {"limit", "min_position"}:
             await self.wait_for(page.min_position)
             groups = groups_of(request)
-            position, version, etag, size, items = await self._rosters.read(class_id, request.headers.get("if-none-match"), groups)
+            position, version, etag, size, items = await self._rosters.read(class_id, _only_tag(request), groups)
             if version is None:
                 await self._raise_missing(CLASS_BY_ID, {"class_id": class_id}, position, None, groups)
             elif size <= page.limit:
@@ -253,15 +253,21 @@ def _digest(body: str) -> str:
 
 def _answer(request: Request, body: str, position: int, etag: str) -> Response:
     headers = {"Roster-Position": str(position), "ETag": etag, "Cache-Control": "private, no-cache"}
-    if is_wanted(request, etag):
+    if is_known(request, etag):
         return Response(status_code=304, headers=headers)
     return Response(body, headers=headers, media_type="application/json")
 
 
-def is_wanted(request: Request, etag: str) -> bool:
+def is_known(request: Request, etag: str) -> bool:
     """Tell whether the caller says to have what this ETag stands for."""
-    wanted = request.headers.get("if-none-match")
-    return wanted is not None and (wanted.strip() == "*" or etag.strip('"') in _ETAG.findall(wanted))
+    known = known_tags(request)
+    return known is None or etag.strip('"') in known
+
+
+def _only_tag(request: Request) -> str | None:
+    """Return the one entity tag that the caller says to have, None where there are several or none."""
+    known = known_tags(request)
+    return f'"{next(iter(known))}"' if known is not None and len(known) == 1 else None
 
 
 def _written(value: object) -> str:

@@ -12,15 +12,17 @@ from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import PoolTimeout
 from starlette.responses import Response
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from api.reads import WAIT_SECONDS, Reads
+from domain import sessions
 from domain.errors import StoreUnavailable
+from domain.sessions import AsyncPool
+from domain.silence import DatabaseSilent, cut, heard
 from projections.queries import Parameters
 from projections.replica import POSITION, ReplicaVisibility
-from projections.silence import DatabaseSilent, cut, heard
 
 LOOK_SECONDS = 1.0
 """How long to wait between two looks at the replica, whether it is there or gone."""
@@ -33,7 +35,7 @@ logger = logging.getLogger(__name__)
 class ReplicaReads(Reads):
     """Reads of the read tables as they are, on a replica; what is asked of the log stays with the primary."""
 
-    def __init__(self, pool: AsyncConnectionPool[AsyncConnection[Any]], visibility: ReplicaVisibility) -> None:
+    def __init__(self, pool: AsyncPool, visibility: ReplicaVisibility) -> None:
         """Read over connections of `pool`, and wait with `visibility`."""
         super().__init__(pool, visibility)
         self._lent: set[AsyncConnection[Any]] = set()
@@ -109,7 +111,7 @@ class ReplicaWatch:
     async def _watch(self) -> None:
         while True:
             try:
-                async with await AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
+                async with await sessions.connect_async(self._conninfo) as connection:
                     while True:
                         with heard(connection, SILENT_SECONDS):
                             await connection.execute("SELECT 1")

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from api.confinement import groups_of
 from api.expensive import ExpensiveReads
 from api.moments import Moment
-from api.negotiation import CSV, JSON, NDJSON, negotiated
+from api.negotiation import media_type_of
 from api.schemas.queries import ReadingAsOf
 from api.streams import Items, streamed
 from projections import queries, rosters
@@ -33,7 +33,7 @@ async def answer(request: Request, reads: ExpensiveReads, group_id: UUID, readin
             for page in await _rosters(reads.later, classes[start : start + CLASSES_AT_ONCE], at):
                 yield page
 
-    return streamed(negotiated(request, JSON, CSV, NDJSON), rosters.COLUMNS, pages(), at, "rosters")
+    return streamed(media_type_of(request), rosters.COLUMNS, pages(), at, "rosters")
 
 
 async def _rosters(reads: ExpensiveReads, classes: list[tuple[UUID, str]], at: int) -> list[Items]:

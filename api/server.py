@@ -27,6 +27,8 @@ OPTIONS: dict[str, Any] = {
     "log_config": None,
     "access_log": False,
     "server_header": False,
+    # On every answer, those of the protocol itself included: no browser is to take one for something else.
+    "headers": [("X-Content-Type-Options", "nosniff")],
 }
 """What uvicorn is told wherever we serve."""
 
@@ -46,7 +48,8 @@ def run(app: FastAPI | str, host: str, port: int, workers: int = 1) -> None:
     """Serve `app`, or with several workers what the function of that name returns, until a signal ends it."""
     spare_the_collector()
     if workers == 1:
-        uvicorn.run(app, factory=isinstance(app, str), host=host, port=port, **OPTIONS)
+        # Said, because uvicorn would else take the number from WEB_CONCURRENCY, and not start.
+        uvicorn.run(app, factory=isinstance(app, str), host=host, port=port, workers=1, **OPTIONS)
         return
     config = uvicorn.Config(app, factory=isinstance(app, str), host=host, port=port, workers=workers, **OPTIONS)
     Workers(config, [config.bind_socket()]).run()

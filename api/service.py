@@ -12,10 +12,9 @@ from typing import Any
 
 import psycopg
 from anyio.to_thread import run_sync
-from psycopg import AsyncConnection, Connection
-from psycopg_pool import AsyncConnectionPool
+from psycopg import Connection
 
-from api.database import Databases, patient
+from api.database import Databases
 from api.expensive import CONNECTIONS, Budget, ExpensiveReads
 from api.feed import Feed
 from api.handover import Handover
@@ -28,19 +27,18 @@ from api.readiness import Condition, Readiness, standing
 from api.reads import Reads
 from api.replica import Replica, ReplicaReads, ReplicaWatch
 from api.settings import Settings
+from domain import sessions
 from domain.errors import StoreUnavailable
 from domain.event_store import PostgresLog
 from domain.roster import Roster
+from domain.sessions import SETUP_SECONDS, AsyncPool
 from projections import rebuild
 from projections.head import Head
 from projections.rebuild import Rebuild
 from projections.replica import ReplicaVisibility
 from projections.runner import Runner
-from projections.silence import heard
 from projections.visibility import Visibility
 
-SETUP_SECONDS = 5.0
-"""How long a new connection may take to be set up, and how long a pool tries to replace a lost one before it waits to be asked again."""
 ANSWER_SECONDS = 10.0
 """How long the database may take to answer an operator's question."""
 
@@ -93,10 +91,10 @@ class Service:
             for pool in self._pools.values():
                 closing.push_async_callback(pool.close)
                 await pool.open()
-            for asking in {self._probing, self._operating, self._projecting}:
-                closing.callback(asking.close)
-            for asking in (self._probing, self._operating):
-                await asking.open(SETUP_SECONDS)
+            for probing in {self._probing, self._operating, self._projecting}:
+                closing.callback(probing.close)
+            for probing in (self._probing, self._operating):
+                await probing.open(SETUP_SECONDS)
             closing.callback(self._looking.shutdown, wait=False)
             if self._watch is not None:
                 closing.push_async_callback(self._watch.stop)
@@ -161,7 +159,7 @@ class Service:
 def connected(conninfo: str) -> Iterator[Connection[Any]]:
     """Open a connection that commits by itself. Raises `StoreUnavailable`."""
     try:
-        with psycopg.connect(patient(conninfo), autocommit=True) as connection:
+        with sessions.connect(conninfo) as connection:
             yield connection
     except psycopg.OperationalError as lost:
         raise StoreUnavailable from lost
@@ -172,17 +170,8 @@ def process_name(does: str) -> str:
     return f"rosterlog {does} {socket.gethostname()[:30]}:{os.getpid()}"
 
 
-def _pool(conninfo: str, name: str, most: int = 16) -> AsyncConnectionPool[AsyncConnection[Any]]:
-    # By default a pool that lost its connections tries less and less often, and after a long outage not for minutes.
-    return AsyncConnectionPool(
-        conninfo, min_size=1, max_size=most, timeout=5, reconnect_timeout=SETUP_SECONDS, open=False, configure=_configure, name=name
-    )
-
-
-async def _configure(connection: AsyncConnection[Any]) -> None:
-    await connection.set_autocommit(True)
-    with heard(connection, SETUP_SECONDS):
-        await connection.execute("SET timezone = 'UTC'; SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '10s'")
+def _pool(conninfo: str, name: str, most: int = 16) -> AsyncPool:
+    return sessions.async_pool(conninfo, sessions.READING, name, most=most, seconds=5)
 
 
 def _run_rebuild(started: Rebuild) -> None:

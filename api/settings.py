@@ -26,7 +26,7 @@ class Settings(BaseSettings):
     project_database_url: str | None = Field(None, description="The same database, by the account that projects and rebuilds.")
     read_database_url: str | None = Field(None, description="A replica of the database, for reads of the read tables as they are.")
     replica_fallback: bool = Field(True, description="Whether the primary answers a replica's reads where that is gone.")  # noqa: FBT003
-    data_dir: Path = Field(Path("data"), description="Where the embedded PostgreSQL keeps its files.")
+    data_dir: Path = Field(Path("data"), description="Where the embedded PostgreSQL keeps its files; not used beside database_url.")
     auth_keys: str | None = Field(None, description="Keys to check tokens with: a JWK set's https address or file, or a key as PEM.")
     auth_issuer: str | None = Field(None, validate_default=True, description="Who issues the tokens: their claim iss.")
     auth_audience: str | None = Field(None, validate_default=True, description="Whom they are issued for: their claim aud.")

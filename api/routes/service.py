@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from api import documented, problems
 from api.commands import Serving
 from api.readiness import DEGRADED
+from api.remedies import REMEDIES
 from api.schemas.answers import Ready
 from domain.errors import StoreUnavailable
 
@@ -53,8 +54,8 @@ async def root() -> dict[str, str]:
 
 @router.get("/problems/{rule}", operation_id="explainProblem", response_class=PlainTextResponse, responses=documented.problems(404, 422))
 async def explain(request: Request, rule: str) -> Response:
-    """Explain a problem's `type`."""
+    """Explain a problem's `type`, and what to do about it."""
     explanation = problems.explanations().get(rule)
     if explanation is None:
         return problems.respond(request, "not-found", HTTPStatus.NOT_FOUND, f"There is no problem called {rule}.")
-    return PlainTextResponse(explanation)
+    return PlainTextResponse(f"{problems.title(rule)}\n\n{explanation}\n\nWhat to do: {REMEDIES[rule]}\n")

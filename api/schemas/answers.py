@@ -78,12 +78,15 @@ class Skipped(BaseModel):
 
 
 class Event(BaseModel):
-    """One entry of a history. `before` and `after` hold the fields that the event changed; `skipped` is there only where it is."""
+    """One entry of a history. `before` and `after` hold the fields that the event changed; `skipped` is there only where it is.
+
+    `digest` is the hash over the event and all those before it, in hexadecimal; docs/events.md says how to check it.
+    """
 
     model_config = example(
         position=5, version=2, recorded_at=TIME, type="MemberEnrolled", actor="registrar-1", reason="moved here", source="api",
         request_id="0b0c6a3e-58ab-4f0e-8d51-0d7f8a8f3c11", class_id=MATH, user_id=ANNA, group_id=SCHOOL, effective_on="2026-09-01",
-        before={}, after={"role": "student"},
+        before={}, after={"role": "student"}, digest="5f0c2b7a9d1e4c38a6b0f7d2e95c14738b6ad0fe21c94757d3e8f06ab92c1d40",
     )  # fmt: skip
     position: int
     version: int
@@ -99,6 +102,7 @@ class Event(BaseModel):
     effective_on: date | None
     before: dict[str, Any]
     after: dict[str, Any]
+    digest: str
     skipped: Skipped | None = None
 
 
