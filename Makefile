@@ -6,6 +6,8 @@ CLIENT := examples/typescript
 UV ?= uv
 # Tests wait for databases and processes more than they compute; each process has a PostgreSQL of its own.
 PROCESSES ?= 4
+# Python keeps what it compiled: more than a hundred processes that the tests start would compile all of Rosterlog anew.
+unexport PYTHONDONTWRITEBYTECODE
 PYTHONS := $(if $(PYTHON),$(PYTHON),python3.13 python3.12 python3.11 python3)
 
 .DEFAULT_GOAL := help

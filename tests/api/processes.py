@@ -1,15 +1,106 @@
-"""The program `rosterlog` as an operator runs it, in a process of its own."""
+"""The program `rosterlog` as an operator runs it, in a process of its own.
 
+Importing the program takes most of the time of a start, so the process is forked from one
+that has imported the program and done nothing else. `tests/serving.py` starts it from nothing.
+"""
+
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing.reduction import DupFd
 from pathlib import Path
+from typing import Any
+
+from api import cli
 
 SECONDS = 120
 
 PROGRAM = str(Path(sys.executable).with_name("rosterlog"))
+
+_forking = multiprocessing.get_context("forkserver")
+_forking.set_forkserver_preload([__name__])
+
+
+class Program(subprocess.Popen[bytes]):
+    """`rosterlog` with arguments, where a `subprocess.Popen` is expected."""
+
+    def __init__(
+        self,
+        *arguments: str,
+        env: dict[str, str],
+        stdout: int | None = None,
+        stderr: int | None = None,
+    ) -> None:
+        """Start it in `/`. An output is ours or another file; `stderr` may be a pipe, too."""
+        command = [PROGRAM, *arguments]
+        self.args = command
+        self.stdin = self.stdout = self.stderr = None
+        self.returncode = None
+        pipe = os.pipe() if stderr == subprocess.PIPE else ()
+        errors = pipe[1] if pipe else 2 if stderr is None else stderr
+        outputs = (1 if stdout is None else stdout, errors)
+        self._process = _forking.Process(target=_Main(command, env, outputs))
+        self._process.start()
+        self.pid = self._process.pid or 0
+        if pipe:
+            os.close(pipe[1])
+            self.stderr = os.fdopen(pipe[0], "rb")
+
+    def poll(self) -> int | None:
+        """Return its status once it has ended; minus the number of the signal that ended it."""
+        self.returncode = self._process.exitcode
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end and return its status. Raises `subprocess.TimeoutExpired`."""
+        self._process.join(timeout)
+        status = self.poll()
+        if status is None:
+            raise subprocess.TimeoutExpired(self.args, timeout or 0)
+        return status
+
+    def communicate(self, input: bytes | None = None, timeout: float | None = None) -> tuple[bytes, bytes]:  # noqa: A002
+        """Return what it writes until its end. Raises `subprocess.TimeoutExpired`."""
+        assert input is None
+        written = self.stderr.read() if self.stderr else b""
+        self.wait(timeout)
+        return b"", written
+
+    def send_signal(self, sig: int) -> None:
+        """Send a signal, where it still runs."""
+        if self.poll() is None:
+            os.kill(self.pid, sig)
+
+
+class _Main:
+    """What a process does that was forked to be the program."""
+
+    def __init__(self, command: Sequence[str], environment: dict[str, str], outputs: tuple[int, int]) -> None:
+        self._command = list(command)
+        self._environment = environment
+        self._outputs = outputs
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_outputs": [DupFd(number) for number in self._outputs]}
+
+    def __call__(self) -> None:
+        threads = Path(f"/proc/{os.getppid()}/task")
+        assert len(list(threads.iterdir())) == 1, "a lock of another thread would stay locked here"
+        outputs = [output.detach() for output in self._outputs]  # type: ignore[attr-defined]
+        for number, output in enumerate(outputs, start=1):
+            os.dup2(output, number)
+            os.close(output)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.environ.clear()
+        os.environ.update(self._environment)
+        os.chdir("/")
+        sys.argv = self._command
+        cli.main()
 
 
 def environment(settings: dict[str, str]) -> dict[str, str]:
@@ -20,8 +111,15 @@ def environment(settings: dict[str, str]) -> dict[str, str]:
 
 def rosterlog(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
-    command = [PROGRAM, *arguments]
-    return subprocess.run(command, env=environment(settings), cwd="/", capture_output=True, text=True, timeout=SECONDS, check=False)
+    with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
+        process = Program(*arguments, env=environment(settings), stdout=stdout.fileno(), stderr=stderr.fileno())
+        try:
+            status = process.wait(SECONDS)
+        finally:
+            process.kill()
+        for output in (stdout, stderr):
+            output.seek(0)
+        return subprocess.CompletedProcess(process.args, status, stdout.read(), stderr.read())
 
 
 def succeeds(*arguments: str, **settings: str) -> str:
@@ -34,7 +132,7 @@ def succeeds(*arguments: str, **settings: str) -> str:
 @contextmanager
 def started(*arguments: str, stderr: int | None = None, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
     """Start a command, and kill it if it still runs in the end."""
-    with subprocess.Popen([PROGRAM, *arguments], env=environment(settings), cwd="/", stderr=stderr) as process:
+    with Program(*arguments, env=environment(settings), stderr=stderr) as process:
         try:
             yield process
         finally:

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from api.embedded import EmbeddedError, EmbeddedPostgres
-from tests.conftest import binaries, execute, folder
+from tests.conftest import execute, folder
 from tests.domain.threads import eventually
 
 
@@ -25,7 +25,7 @@ def home() -> Iterator[Path]:
 
 
 def embedded(path: Path) -> EmbeddedPostgres:
-    return EmbeddedPostgres(path, binaries())
+    return EmbeddedPostgres(path)
 
 
 def numbers(conninfo: str) -> list[int]:

@@ -12,14 +12,14 @@ import pytest
 
 from tests.api.client import Api, done
 from tests.api.processes import SECONDS, started
-from tests.conftest import folder
+from tests.conftest import DISK, folder
 from tests.domain.threads import eventually
 from tests.serving import free_port
 
 
 @pytest.fixture
 def data() -> Iterator[Path]:
-    with folder() as path:
+    with folder(DISK) as path:
         try:
             yield path
         finally:

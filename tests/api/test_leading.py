@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from psycopg import Connection
 
-from api.embedded import EmbeddedPostgres
+from api.embedded import Binaries, EmbeddedPostgres
 from domain import sessions
 from domain.event_store import PostgresLog
 from domain.roster import Roster
@@ -27,7 +27,7 @@ from projections.status import projection_status
 from projections.verify_tables import verify_tables
 from tests.api.client import Api, done
 from tests.api.processes import SECONDS, started
-from tests.conftest import binaries, by, folder
+from tests.conftest import by, folder
 from tests.domain.threads import eventually, waiting_backend
 from tests.faults.proxy import Proxy
 from tests.projections.tables import checkpoint, record_everything, rows
@@ -167,9 +167,9 @@ def test_both_ends_of_a_session_that_projects_watch_the_other(database: str) -> 
     assert client_end == CLIENT_END
 
 
-def test_projecting_goes_on_after_postgresql_was_killed() -> None:
+def test_projecting_goes_on_after_postgresql_was_killed(binaries: Binaries | None) -> None:
     with folder() as data:
-        postgres = EmbeddedPostgres(data, binaries())
+        postgres = EmbeddedPostgres(data, binaries)
         conninfo = postgres.start()
         commands.upgrade(conninfo)
         try:
@@ -177,7 +177,7 @@ def test_projecting_goes_on_after_postgresql_was_killed() -> None:
                 position = _register(conninfo, 20)
                 os.kill(postgres.server_pid, signal.SIGKILL)
                 eventually(lambda: not _answers(conninfo))
-                again = EmbeddedPostgres(data, binaries())
+                again = EmbeddedPostgres(data, binaries)
                 again.start()
                 try:
                     position = _register(conninfo, 20)

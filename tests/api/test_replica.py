@@ -14,7 +14,7 @@ import pytest
 from psycopg import AsyncConnection, Connection
 from psycopg_pool import AsyncConnectionPool
 
-from api.embedded import EmbeddedPostgres
+from api.embedded import Binaries, EmbeddedPostgres
 from api.replica import ReplicaReads
 from api.settings import Settings
 from domain.errors import StoreUnavailable
@@ -26,7 +26,7 @@ from tests.api.client import Api, done, position, problem
 from tests.api.conftest import serving
 from tests.api.identity import Provider, trusting
 from tests.api.town import town
-from tests.conftest import TEMPLATE, binaries, by, folder, fresh_database
+from tests.conftest import TEMPLATE, by, folder, fresh_database
 from tests.copies import base_backup, configure
 from tests.domain.threads import eventually
 from tests.projections.tables import GROUP
@@ -35,11 +35,11 @@ REBUILD = "/v1/projections/rebuild"
 
 
 @pytest.fixture(scope="module")
-def replica(server: EmbeddedPostgres) -> Iterator[EmbeddedPostgres]:
+def replica(server: EmbeddedPostgres, binaries: Binaries | None) -> Iterator[EmbeddedPostgres]:
     """A hot standby of the tests' server, which cancels whatever is in the way of replaying, at once."""
     with folder() as home:
         configure(base_backup(server, home, "--write-recovery-conf"), max_standby_streaming_delay="0")
-        standby = EmbeddedPostgres(home, binaries())
+        standby = EmbeddedPostgres(home, binaries)
         standby.start()
         try:
             yield standby

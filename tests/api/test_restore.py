@@ -11,7 +11,7 @@ import pytest
 from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict
 
-from api.embedded import EmbeddedPostgres
+from api.embedded import Binaries, EmbeddedPostgres
 from domain.event_codec import EventCodec
 from domain.roster import Roster
 from migrations import commands
@@ -21,7 +21,7 @@ from projections.verify_log import verify_log
 from tests.api.client import done
 from tests.api.conftest import serving
 from tests.api.processes import succeeds
-from tests.conftest import binaries, execute, folder, fresh_database
+from tests.conftest import execute, folder, fresh_database
 from tests.copies import base_backup, configure
 from tests.domain.samples import samples
 from tests.domain.threads import eventually
@@ -100,9 +100,9 @@ def test_a_whole_restored_database_verifies_and_goes_on(
 
 
 @pytest.fixture
-def archived() -> Iterator[tuple[EmbeddedPostgres, Path]]:
+def archived(binaries: Binaries | None) -> Iterator[tuple[EmbeddedPostgres, Path]]:
     """A server of its own that archives its write-ahead log as operations.md says, and the archive."""
-    with folder() as archive, own_server() as server:
+    with folder() as archive, own_server(binaries) as server:
         archive.chmod(0o777)
         database = server.conninfo("postgres")
         commands.upgrade(database)
@@ -113,7 +113,9 @@ def archived() -> Iterator[tuple[EmbeddedPostgres, Path]]:
         yield server, archive
 
 
-def test_a_recovery_to_a_moment_has_the_log_up_to_there_and_goes_on(archived: tuple[EmbeddedPostgres, Path]) -> None:
+def test_a_recovery_to_a_moment_has_the_log_up_to_there_and_goes_on(
+    archived: tuple[EmbeddedPostgres, Path], binaries: Binaries | None
+) -> None:
     server, archive = archived
     with folder() as home:
         copy = base_backup(server, home)
@@ -131,7 +133,7 @@ def test_a_recovery_to_a_moment_has_the_log_up_to_there_and_goes_on(archived: tu
             recovery_target_time=moment,
         )
         (copy / "recovery.signal").touch()
-        recovered = EmbeddedPostgres(home, binaries())
+        recovered = EmbeddedPostgres(home, binaries)
         database = recovered.start()
         try:
             with psycopg.connect(database, autocommit=True) as connection:

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
-from tests.conftest import folder
+from tests.conftest import DISK, folder
 
 SIZE_MIB = 200
 """Enough for a fresh database and its write-ahead log several times over, and quickly filled."""
@@ -62,7 +62,7 @@ class LimitedFiles:
     @classmethod
     @contextmanager
     def made(cls) -> Iterator["LimitedFiles"]:
-        with folder() as path:
+        with folder(DISK) as path:
             yield cls(path)
 
     def fill(self, server_pid: int) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import psycopg
 
-from api.embedded import EmbeddedPostgres
-from tests.api.processes import PROGRAM, SECONDS, environment
-from tests.conftest import binaries, folder
+from api.embedded import Binaries, EmbeddedPostgres
+from tests.api.processes import SECONDS, Program, environment
+from tests.conftest import DISK, folder
 from tests.domain.threads import eventually
 from tests.faults.ledger import settle
 from tests.faults.load import Load
@@ -30,7 +30,7 @@ class ServiceProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, stderr: int | None = None) -> "subprocess.Popen[bytes]":
-        self._process = subprocess.Popen([PROGRAM, "serve"], env=self._environment, cwd="/", stderr=stderr)
+        self._process = Program("serve", env=self._environment, stderr=stderr)
         return self._process
 
     def kill(self) -> None:
@@ -110,13 +110,13 @@ def site(account: str, *, database: str | None = None, data_dir: Path | None = N
 
 
 @contextmanager
-def own_server(home: Path | None = None, *, packaged: bool = False) -> Iterator[EmbeddedPostgres]:
+def own_server(binaries: Binaries | None, home: Path | None = None) -> Iterator[EmbeddedPostgres]:
     """Run a PostgreSQL that a test may end as it likes, with the durability that operators have.
 
-    The `packaged` one is what a service starts by itself, whichever PostgreSQL the other tests run on.
+    Without `binaries` it is the packaged one, which a service starts by itself.
     """
     with ExitStack() as closing:
-        server = EmbeddedPostgres(home or closing.enter_context(folder()), None if packaged else binaries())
+        server = EmbeddedPostgres(home or closing.enter_context(folder(DISK)), binaries)
         server.start()
         try:
             yield server

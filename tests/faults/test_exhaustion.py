@@ -8,6 +8,7 @@ import httpx
 import psycopg
 from psycopg import Connection
 
+from api.embedded import Binaries
 from domain.event_store import APPEND_LOCK
 from tests.api.client import Api, problem
 from tests.conftest import execute
@@ -59,8 +60,8 @@ def test_reads_that_wait_for_held_tables_give_up_and_the_service_stays_alive(dat
         running.heals()
 
 
-def test_a_server_that_has_no_connections_left_is_asked_again() -> None:
-    with own_server() as server:
+def test_a_server_that_has_no_connections_left_is_asked_again(binaries: Binaries | None) -> None:
+    with own_server(binaries) as server:
         database = server.conninfo("postgres")
         execute(database, f"ALTER SYSTEM SET max_connections = {CONNECTIONS}")
         server.stop()

@@ -7,11 +7,11 @@ from uuid import uuid4
 
 import psycopg
 
-from api.embedded import EmbeddedPostgres
+from api.embedded import Binaries, EmbeddedPostgres
 from domain.event_store import PostgresLog
 from domain.roster import Roster
 from migrations import commands
-from tests.conftest import by, execute, folder
+from tests.conftest import DISK, by, execute, folder
 from tests.domain.threads import eventually
 from tests.faults.site import end_server, own_server, site
 
@@ -32,8 +32,8 @@ def test_services_killed_in_turns_are_stood_in_for_by_each_other(database: str) 
             running.load.flows()
 
 
-def test_a_database_that_ends_and_comes_back_finds_the_service_waiting() -> None:
-    with own_server() as server, site(server.conninfo("postgres")) as running:
+def test_a_database_that_ends_and_comes_back_finds_the_service_waiting(binaries: Binaries | None) -> None:
+    with own_server(binaries) as server, site(server.conninfo("postgres")) as running:
         for number in (SIGKILL, SIGQUIT, SIGINT, SIGKILL):
             end_server(server, number)
             running.load.meets("503")
@@ -44,8 +44,8 @@ def test_a_database_that_ends_and_comes_back_finds_the_service_waiting() -> None
 def test_service_and_database_killed_together_start_again_with_all_that_was_acknowledged() -> None:
     """The service starts its embedded PostgreSQL, so starting it again is all that an operator does."""
     with (
-        folder() as data,
-        own_server(data, packaged=True) as server,
+        folder(DISK) as data,
+        own_server(None, data) as server,
         site(server.conninfo("postgres"), data_dir=data) as running,
     ):
         (service,) = running.services
@@ -57,9 +57,9 @@ def test_service_and_database_killed_together_start_again_with_all_that_was_ackn
             running.heals()
 
 
-def test_a_killed_session_makes_the_database_recover_and_the_service_wait() -> None:
+def test_a_killed_session_makes_the_database_recover_and_the_service_wait(binaries: Binaries | None) -> None:
     """PostgreSQL ends all sessions when one of its processes dies, because it might have left shared memory in disorder."""
-    with own_server() as server, site(server.conninfo("postgres")) as running:
+    with own_server(binaries) as server, site(server.conninfo("postgres")) as running:
         for _ in range(KILLS):
             pid: int = eventually(lambda: _projector(server))
             os.kill(pid, SIGKILL)
@@ -68,9 +68,9 @@ def test_a_killed_session_makes_the_database_recover_and_the_service_wait() -> N
             running.heals()
 
 
-def test_what_is_acknowledged_is_on_disk_also_where_the_databases_default_is_to_be_hasty() -> None:
+def test_what_is_acknowledged_is_on_disk_also_where_the_databases_default_is_to_be_hasty(binaries: Binaries | None) -> None:
     """Without a projector, whose commits would bring the log to the disk along with their own."""
-    with own_server() as server:
+    with own_server(binaries) as server:
         database = server.conninfo("postgres")
         commands.upgrade(database)
         # The only process that would write the log late now does so much later than the end comes.

@@ -7,7 +7,7 @@ from domain import sessions
 from migrations import commands
 from projections import catalog
 from projections.catalog import Catalog
-from tests.conftest import binaries, folder
+from tests.conftest import folder
 
 
 def catalog_of(conninfo: str) -> Catalog:
@@ -18,7 +18,7 @@ def catalog_of(conninfo: str) -> Catalog:
 
 def main() -> None:
     with folder() as data:
-        postgres = EmbeddedPostgres(data, binaries())
+        postgres = EmbeddedPostgres(data)
         conninfo = postgres.start()
         try:
             commands.upgrade(conninfo)

@@ -17,7 +17,7 @@ from projections import catalog, stretch
 from projections import verify_log as verification
 from projections.catalog import CatalogAltered
 from projections.verify_log import LogAltered, LogHead, verify_log
-from tests.conftest import binaries, by
+from tests.conftest import by
 from tests.projections.forging import DECLARED, append_unknown, insert_event
 from tests.projections.tables import GROUP, checkpoint, project_all, record_everything
 
@@ -290,9 +290,11 @@ def test_the_database_refuses_to_change_what_endings_ended(head: int, connection
         connection.execute(statement)
 
 
-def test_a_log_that_was_restored_from_a_backup_verifies(head: int, database: str, connection: Connection[Any], empty_database: str) -> None:
+def test_a_log_that_was_restored_from_a_backup_verifies(
+    head: int, database: str, connection: Connection[Any], empty_database: str, binaries: Binaries | None
+) -> None:
     kept = verify_log(connection)
-    programs = binaries() or Binaries.packaged()
+    programs = binaries or Binaries.packaged()
     with psycopg.connect(empty_database, autocommit=True) as restored:
         dump = subprocess.run([programs["pg_dump"], "--format=custom", database], capture_output=True, check=True)
         subprocess.run([programs["pg_restore"], "--dbname", empty_database], input=dump.stdout, check=True)
