@@ -144,7 +144,7 @@ def test_an_unknown_parameter_is_refused_by_name_on_every_operation(shared: Api)
     with shared.nothing_recorded():
         for path, methods in shared.read("/openapi.json")["paths"].items():
             for method, operation in methods.items():
-                found = error(shared.request(method.upper(), by_template(path) + "?nmae=x&nmae=y"))
+                found = error(shared.request(method.upper(), by_template(path) + "?nmae=x"))
                 assert (found["parameter"], found["rule"]) == ("nmae", "unknown-field")
                 assert found["detail"].startswith(f"nmae is no parameter of {operation['operationId']}: it has ")
         for path in ("/docs?x", "/openapi.json?x=", "/docs/files/favicon.png?x=1", "/v1/groups?LIMIT=1", "/v1/groups?limit%5B%5D=1"):
