@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SkipValidation, TypeAdapter, 
 
 from api import problems
 from api.problems import Problem
-from api.schemas.fields import ANNA, MATH, EffectiveOn
+from api.schemas.fields import ABSENT, ANNA, MATH, EffectiveOn
 from domain.bulk import MOST_ITEMS, Enrolment, Items, Member, Refused, Registration
 from domain.errors import InvalidValue
 from domain.values import Role
@@ -105,7 +105,7 @@ class EnrolmentOutcome(BaseModel):
     class_id: Any
     user_id: Any
     outcome: Literal["enrolled", "unchanged", "refused"]
-    problem: Problem | None = None
+    problem: Problem = ABSENT
 
 
 class EnrolmentOutcomes(BaseModel):
@@ -124,7 +124,7 @@ class RegistrationOutcome(BaseModel):
     index: int
     id: Any
     outcome: Literal["registered", "unchanged", "refused"]
-    problem: Problem | None = None
+    problem: Problem = ABSENT
 
 
 class RegistrationOutcomes(BaseModel):

@@ -10,7 +10,7 @@ from api import diffs, documented
 from api.commands import Command, Serving
 from api.schemas.answers import Class, ClassList, Diff, EventList
 from api.schemas.bodies import ClassChange, NewClass, Nothing
-from api.schemas.queries import ClassPage, DiffQuery, HistoryPage, ReadingAsOf
+from api.schemas.queries import ClassHistoryPage, ClassPage, DiffQuery, ReadingAsOf
 from domain.decision import Outcome
 from projections import history, queries
 
@@ -70,7 +70,7 @@ async def get_class(request: Request, class_id: UUID, reading: Annotated[Reading
 
 
 @router.get("/{class_id}/history", operation_id="getClassHistory", response_model=EventList, responses=documented.history(404))
-async def get_class_history(request: Request, class_id: UUID, page: Annotated[HistoryPage, Query()], service: Serving) -> Response:
+async def get_class_history(request: Request, class_id: UUID, page: Annotated[ClassHistoryPage, Query()], service: Serving) -> Response:
     """Read what happened to a class and its roster, with actor and reason."""
     return await service.histories.answer(request, history.CLASS, page, queries.CLASS_BY_ID, {"class_id": class_id})
 

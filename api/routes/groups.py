@@ -10,7 +10,7 @@ from api import diffs, documented, rosters
 from api.commands import Command, Serving
 from api.schemas.answers import ClassList, Diff, EventList, Group, GroupList, RosterList
 from api.schemas.bodies import GroupChange, NewGroup
-from api.schemas.queries import DiffQuery, HistoryPage, Page, PageAsOf, ReadingAsOf
+from api.schemas.queries import DiffQuery, GroupHistoryPage, Page, PageAsOf, ReadingAsOf
 from projections import history, queries
 
 router = APIRouter(prefix="/v1/groups", tags=["groups"])
@@ -55,7 +55,7 @@ async def list_group_classes(request: Request, group_id: UUID, page: Annotated[P
 
 
 @router.get("/{group_id}/history", operation_id="getGroupHistory", response_model=EventList, responses=documented.history(404))
-async def get_group_history(request: Request, group_id: UUID, page: Annotated[HistoryPage, Query()], service: Serving) -> Response:
+async def get_group_history(request: Request, group_id: UUID, page: Annotated[GroupHistoryPage, Query()], service: Serving) -> Response:
     """Read what happened to a group, its classes and their rosters, with actor and reason."""
     return await service.histories.answer(request, history.GROUP, page, queries.GROUP_BY_ID, {"group_id": group_id})
 

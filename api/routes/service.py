@@ -7,6 +7,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from api import documented, problems
 from api.commands import Serving
+from api.schemas.answers import Alive, Ready, Start
 from migrations import commands as migrations
 
 router = APIRouter(tags=["operations"])
@@ -14,13 +15,13 @@ router = APIRouter(tags=["operations"])
 _UNREADY = {"stalled", "leaderless"}
 
 
-@router.get("/healthz", operation_id="isAlive")
+@router.get("/healthz", operation_id="isAlive", response_model=Alive)
 async def healthz() -> dict[str, str]:
     """Answer as long as the process is alive."""
     return {"status": "alive"}
 
 
-@router.get("/readyz", operation_id="isReady", responses=documented.problems(503))
+@router.get("/readyz", operation_id="isReady", response_model=Ready, responses=documented.problems(503))
 async def readyz(request: Request, service: Serving) -> Response:
     """Answer 200 if the database answers, is migrated, and the projection is not stalled."""
     revision, status = await service.standing()
@@ -34,7 +35,7 @@ async def readyz(request: Request, service: Serving) -> Response:
     return JSONResponse({"status": "ready", "state": status.state, "lag": status.lag})
 
 
-@router.get("/", operation_id="getStarted")
+@router.get("/", operation_id="getStarted", response_model=Start)
 async def root() -> dict[str, str]:
     """Say where to go."""
     return {

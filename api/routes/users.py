@@ -10,7 +10,7 @@ from api import documented
 from api.commands import Command, Serving
 from api.schemas.answers import EventList, MembershipList, User, UserList
 from api.schemas.bodies import NewUser
-from api.schemas.queries import HistoryPage, Page, PageAsOf, ReadingAsOf
+from api.schemas.queries import Page, PageAsOf, ReadingAsOf, UserHistoryPage
 from projections import history, queries
 
 router = APIRouter(prefix="/v1/users", tags=["users"])
@@ -48,6 +48,6 @@ async def list_memberships(request: Request, user_id: UUID, page: Annotated[Page
 
 
 @router.get("/{user_id}/history", operation_id="getUserHistory", response_model=EventList, responses=documented.history(404))
-async def get_user_history(request: Request, user_id: UUID, page: Annotated[HistoryPage, Query()], service: Serving) -> Response:
+async def get_user_history(request: Request, user_id: UUID, page: Annotated[UserHistoryPage, Query()], service: Serving) -> Response:
     """Read what happened to a user: every membership, its changes and its end, with actor and reason."""
     return await service.histories.answer(request, history.USER, page, queries.USER_BY_ID, {"user_id": user_id})

@@ -2,9 +2,10 @@
 
 import re
 from datetime import date, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from typing_extensions import TypeAliasType
 
 from domain import values
 from domain.errors import InvalidValue
@@ -49,6 +50,16 @@ SettingsObject = Annotated[dict[str, Any], AfterValidator(values.settings)]
 EffectiveOn = Annotated[date, BeforeValidator(_only_a_date)]
 Moment = Annotated[datetime, BeforeValidator(_only_rfc3339)]
 Position = Annotated[int, Field(ge=0, le=2**63 - 1)]
+# Aliases are types by their names in the OpenAPI document: what one answer says can be asked for with another request.
+EventType = TypeAliasType(
+    "EventType",
+    Annotated[
+        str,
+        AfterValidator(known_topic),
+        WithJsonSchema({"type": "string", "enum": sorted(KNOWN_TOPICS), "description": "What an event says happened."}),
+    ],
+)
+Order = TypeAliasType("Order", Literal["asc", "desc"])
 
 
 def example(**fields: Any) -> ConfigDict:
@@ -57,3 +68,4 @@ def example(**fields: Any) -> ConfigDict:
 
 
 ABSENT: Any = Field(default_factory=lambda: None)
+"""The default of a field that is left out where there is nothing to say."""
