@@ -107,6 +107,7 @@ def _name_problems(schemas: dict[str, Schema]) -> None:
     """List the types of problems. More come with releases, so that any other text is allowed; a problem has all its members."""
     types = [f"/problems/{rule}" for rule in sorted(problems.explanations())]
     schemas[_PROBLEM_TYPE] = {"type": "string", "enum": types, "title": _PROBLEM_TYPE, "description": "The rules that refuse."}
+    schemas[_PROBLEM_TYPE]["x-enum-varnames"] = [kind.rpartition("/")[2].replace("-", "_").upper() for kind in types]
     members = problems.Problem.model_fields.keys()
     for schema in schemas.values():
         fields = schema.get("properties", {})

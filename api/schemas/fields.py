@@ -50,13 +50,22 @@ SettingsObject = Annotated[dict[str, Any], AfterValidator(values.settings)]
 EffectiveOn = Annotated[date, BeforeValidator(_only_a_date)]
 Moment = Annotated[datetime, BeforeValidator(_only_rfc3339)]
 Position = Annotated[int, Field(ge=0, le=2**63 - 1)]
+_TOPICS = sorted(KNOWN_TOPICS)
 # Aliases are types by their names in the OpenAPI document: what one answer says can be asked for with another request.
 EventType = TypeAliasType(
     "EventType",
     Annotated[
         str,
         AfterValidator(known_topic),
-        WithJsonSchema({"type": "string", "enum": sorted(KNOWN_TOPICS), "description": "What an event says happened."}),
+        WithJsonSchema(
+            {
+                "type": "string",
+                "enum": _TOPICS,
+                # What generators call the members (they know no words in a name such as ClassCreated).
+                "x-enum-varnames": [re.sub(r"(?<!^)(?=[A-Z])", "_", topic).upper() for topic in _TOPICS],
+                "description": "What an event says happened.",
+            }
+        ),
     ],
 )
 Order = TypeAliasType("Order", Literal["asc", "desc"])
