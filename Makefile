@@ -51,6 +51,12 @@ $(PYTHON_CLIENT)/.venv/.installed: $(PYTHON_CLIENT)/requirements.txt $(READY)
 	@$(PYTHON_CLIENT)/.venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(PYTHON_CLIENT)/requirements.txt
 	@touch $@
 
+.PHONY: wheel
+wheel: $(READY) ## Build the wheel into dist, install it into an empty environment and use it there
+	@rm -rf build dist
+	@$(VENV)/bin/python -m pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps --wheel-dir dist .
+	@$(VENV)/bin/python -m tests.wheel dist/*.whl
+
 .PHONY: lock
 lock: ## Resolve requirements.lock anew; pins stay where they can (ARGS=--upgrade for the newest)
 	@command -v $(UV) >/dev/null || { echo 'make lock needs uv: pip install uv, or UV=/path/to/uv' >&2; exit 1; }
@@ -61,7 +67,7 @@ lock: ## Resolve requirements.lock anew; pins stay where they can (ARGS=--upgrad
 
 .PHONY: clean
 clean: ## Remove all that is made here, but for the data directory
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	rm -rf $(TYPESCRIPT)/node_modules $(TYPESCRIPT)/openapi.json $(TYPESCRIPT)/schema.d.ts $(TYPESCRIPT)/build
 	rm -rf $(PYTHON_CLIENT)/.venv $(PYTHON_CLIENT)/rosterlog_client $(PYTHON_CLIENT)/.mypy_cache
 	find . -path ./data -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

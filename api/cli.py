@@ -9,6 +9,7 @@ import sys
 import tempfile
 from dataclasses import asdict
 from datetime import timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
@@ -56,6 +57,21 @@ cli = typer.Typer(
     "Settings come from the environment: ROSTERLOG_DATABASE_URL (unset: an embedded PostgreSQL), ROSTERLOG_DATA_DIR (data), "
     "ROSTERLOG_HOST (127.0.0.1), ROSTERLOG_PORT (8000).",
 )
+
+
+def _say_version(wanted: bool) -> None:  # noqa: FBT001
+    if wanted:
+        typer.echo(f"rosterlog {version('rosterlog')}")
+        raise typer.Exit
+
+
+_Version = typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version.")
+
+
+@cli.callback()
+def options(*, _: Annotated[bool, _Version] = False) -> None:
+    """Read the options before the command."""
+
 
 out, err = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)
 logger = logging.getLogger("rosterlog")

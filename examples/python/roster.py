@@ -12,9 +12,10 @@ from uuid import uuid4
 from calling import Refused, done, pages
 from rosterlog_client import AuthenticatedClient
 from rosterlog_client.api.bulk import enrol_many, register_many
-from rosterlog_client.api.classes import create_class, get_class_history
+from rosterlog_client.api.classes import create_class
 from rosterlog_client.api.groups import create_group
 from rosterlog_client.api.members import enrol_member, list_members
+from rosterlog_client.api.users import get_user_history
 from rosterlog_client.models import (
     Accepted,
     Class,
@@ -51,8 +52,12 @@ students = [uuid4() for _ in range(4)]
 for _ in ("once", "again"):
     done(create_group.sync_detailed(client=client, body=NewGroup(id=group_id, name="Science")), Group)
     new = NewClass(id=class_id, group_id=group_id, name="Physics 2")
-    made = done(create_class.sync_detailed(client=client, body=new, roster_actor=ACTOR), Class)
-    print(f"{made.name}, version {made.version}")
+    answer = create_class.sync_detailed(client=client, body=new, roster_actor=ACTOR)
+    if isinstance(answer.parsed, Accepted):
+        print(f"visible from position {answer.parsed.position} on")
+    else:
+        made = done(answer, Class)
+        print(f"{made.name}, version {made.version}")
 
 # Many in one command, each with its own outcome.
 people = NewRegistrations(items=[NewRegistration(id=person) for person in (teacher, *students)])
@@ -71,10 +76,11 @@ for member in pages(
 ):
     print(f"{member.role} {member.user_id}, enrolled {member.created_at}")
 
-# What happened, and the roster as it was before.
-history = get_class_history.sync_detailed(class_id, client=client, type_=EventType.MEMBER_ENROLLED, order=Order.DESC, limit=1)
+# What happened to the teacher in this class, and the roster as it was before.
+history = get_user_history.sync_detailed(teacher, client=client, class_id=class_id, order=Order.DESC, limit=1)
 for event in done(history, EventList).items:
-    print(f"{event.type_} by {event.actor}: {event.after.role}")
+    if event.type_ is EventType.MEMBER_ENROLLED:
+        print(f"{event.type_} by {event.actor}: {event.after.role}")
 before = list_members.sync_detailed(class_id, client=client, as_of=students_only)
 print(f"{len(done(before, ClassMemberList).items)} members before")
 

@@ -41,10 +41,10 @@ for await (const member of pages((at) =>
   console.log(`${member.role} ${member.user_id}, enrolled ${member.created_at}`);
 }
 
-// What happened, and the roster as it was before.
-const history = { path, query: { type: "MemberEnrolled", order: "desc", limit: 1 } as const };
-const [last] = done(await client.GET("/v1/classes/{class_id}/history", { params: history })).items;
-if (last !== undefined) {
+// What happened to the teacher in this class, and the roster as it was before.
+const history = { path: { user_id: teacher }, query: { class_id: classId, order: "desc", limit: 1 } as const };
+const [last] = done(await client.GET("/v1/users/{user_id}/history", { params: history })).items;
+if (last?.type === "MemberEnrolled") {
   console.log(`${last.type} by ${last.actor}: ${last.after.role}`);
   const before = { path, query: { at_position: last.position - 1 } };
   const then = done(await client.GET("/v1/classes/{class_id}/members", { params: before }));
