@@ -7,12 +7,16 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from api import documented, problems
+from api.asking import Asking
 from api.auth import Authentication
 from api.bodies import HeadAsGet, JsonBodies
 from api.database import Databases
 from api.local import LocalOnly
 from api.logs import access_logger
 from api.metrics import Metrics
+from api.once import Once
+from api.operations import Dispatch, Matching, Operations
+from api.policy import OPEN_METRICS, POLICIES
 from api.requests import Requests
 from api.routes import bulk, classes, docs, events, groups, members, metrics, projections, service, users
 from api.service import Service
@@ -33,28 +37,43 @@ def create_app(conninfo: Callable[[], str], settings: Settings | None = None) ->
     """Return the application on the database that `conninfo` names when the application starts; without settings, on the defaults."""
     settings = settings or Settings.defaults()
     counted = Metrics()
+    tokens = None if settings.auth_keys is None else Tokens(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        running = Service(Databases.of(conninfo(), settings), counted, project=settings.project)
+        running = Service(Databases.of(conninfo(), settings), counted, settings, tokens.keys if tokens else None)
         app.state.service = running
+        if tokens is not None:
+            tokens.keys.prepare()
         async with running.running():
             yield
 
     app = FastAPI(
-        title="Rosterlog", version=version("rosterlog"), description=_DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None
+        title="Rosterlog",
+        version=version("rosterlog"),
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
-    # A request is compared with one after the other: what is asked most comes first.
-    for routes in (members, classes, users, groups, bulk, events, projections, service, metrics):
-        app.include_router(routes.router)
-    docs.install(app)
+    routers = [routes.router for routes in (members, classes, users, groups, bulk, events, projections, service, metrics)]
+    for router in (*routers, docs.router(app)):
+        app.router.routes.extend(router.routes)
     problems.install(app)
     documented.complete(app)
+    policies = {**POLICIES, **({"getMetrics": OPEN_METRICS} if settings.metrics_open else {})}
+    # The framework's own search for a route never runs: it would be a second reading of the path.
+    app.router.middleware_stack = Dispatch(app.router.app)
     app.add_middleware(JsonBodies)
-    if settings.auth_keys is not None:
-        app.add_middleware(Authentication, tokens=Tokens(settings), metrics_open=settings.metrics_open)
+    app.add_middleware(Asking)
+    app.state.tokens, app.state.ready_strict = tokens, settings.ready_strict
+    if tokens is not None:
+        app.add_middleware(Authentication, tokens=tokens)
     else:
         app.add_middleware(LocalOnly)
+    app.add_middleware(Once)
+    app.add_middleware(Matching, operations=Operations(app.routes, policies))
     app.add_middleware(Requests, metrics=counted, access=access_logger() if settings.access_log else None)
     app.add_middleware(HeadAsGet)
     return app

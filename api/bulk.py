@@ -8,21 +8,24 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation, TypeAdapter, ValidationError
 
 from api import problems
-from api.problems import Problem
-from api.schemas.fields import ABSENT, ANNA, MATH, EffectiveOn
-from domain.bulk import MOST_ITEMS, Enrolment, Items, Member, Refused, Registration
-from domain.errors import InvalidValue
+from api.json_route import refuse_many_fields
+from api.problems import MOST_ERRORS, InvalidForm, Problem
+from api.schemas.fields import ABSENT, ANNA, MATH, EffectiveOn, Flag, Id, Integer
+from api.strict_json import BadJson
+from domain.bulk import MOST_ITEMS, Enrolment, Items, Member, Refused, Registration, outcomes
 from domain.values import Role
 
 _INPUT = ConfigDict(extra="forbid")
+_ECHO_LENGTH = 100
+"""Most characters of an id in any spelling, with room to spare: what is longer is not repeated in an answer."""
 
 
 class NewEnrolment(BaseModel):
     """A user to enrol in a class."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"class_id": MATH, "user_id": ANNA, "role": "student"}]})
-    class_id: UUID
-    user_id: UUID
+    class_id: Id
+    user_id: Id
     role: Role
     effective_on: EffectiveOn | None = None
 
@@ -31,14 +34,14 @@ class NewRegistration(BaseModel):
     """A user to register."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"id": ANNA}]})
-    id: UUID
+    id: Id
 
 
 class RosterMember(BaseModel):
     """A member of a roster to be."""
 
     model_config = _INPUT
-    user_id: UUID
+    user_id: Id
     role: Role
 
 
@@ -60,22 +63,28 @@ class Roster(BaseModel):
     """All members that a class is to have; whoever is not named is withdrawn."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"members": [{"user_id": ANNA, "role": "student"}]}]})
-    members: Annotated[list[RosterMember], Field(max_length=MOST_ITEMS)]
+    members: Annotated[list[SkipValidation[RosterMember]], Field(max_length=MOST_ITEMS)]
 
 
 class Atomic(BaseModel):
     """All or nothing, or each item for itself."""
 
     model_config = _INPUT
-    atomic: bool = Field(default=False, description="Record nothing where one item is refused.")
+    atomic: Flag = Field(default=False, description="Record nothing where one item is refused.")
 
 
 class RosterOptions(BaseModel):
     """How to set a roster."""
 
     model_config = _INPUT
-    dry_run: bool = Field(default=False, description="Show what would change, and record nothing.")
-    max_withdrawals: int | None = Field(None, ge=0, le=2**31, description="Refuse a roster that would withdraw more members than this.")
+    dry_run: Flag = Field(default=False, description="Show what would change, and record nothing.")
+    max_withdrawals: Integer | None = Field(
+        None,
+        ge=0,
+        le=2**31,
+        description="Refuse a roster that would withdraw more members than this. Without it, an empty roster is refused, "
+        "and five or more withdrawals that are over half of the members.",
+    )
 
 
 class RosterChange(BaseModel):
@@ -99,11 +108,11 @@ class RosterChanges(BaseModel):
 
 
 class EnrolmentOutcome(BaseModel):
-    """What became of one item, with what it named."""
+    """What became of one item, with what it named; null where that can't be an id."""
 
     index: int
-    class_id: Any
-    user_id: Any
+    class_id: str | None
+    user_id: str | None
     outcome: Literal["enrolled", "unchanged", "refused"]
     problem: Problem = ABSENT
 
@@ -119,10 +128,10 @@ class EnrolmentOutcomes(BaseModel):
 
 
 class RegistrationOutcome(BaseModel):
-    """What became of one item, with what it named."""
+    """What became of one item, with what it named; null where that can't be an id."""
 
     index: int
-    id: Any
+    id: str | None
     outcome: Literal["registered", "unchanged", "refused"]
     problem: Problem = ABSENT
 
@@ -137,19 +146,34 @@ class RegistrationOutcomes(BaseModel):
     items: list[RegistrationOutcome]
 
 
-_ENROLMENTS, _REGISTRATIONS = TypeAdapter(NewEnrolment), TypeAdapter(NewRegistration)
-_Form = TypeVar("_Form", NewEnrolment, NewRegistration)
+_ENROLMENTS, _REGISTRATIONS, _MEMBERS = TypeAdapter(NewEnrolment), TypeAdapter(NewRegistration), TypeAdapter(RosterMember)
+_Form = TypeVar("_Form", NewEnrolment, NewRegistration, RosterMember)
 _Item = TypeVar("_Item", Enrolment, Registration)
 
 
-def members(roster: Roster) -> Items[Member]:
-    """Return the members to be. Raises `InvalidValue` for one who is named twice."""
+def members(given: Sequence[Any], pointer: str = "/members") -> Items[Member]:
+    """Return the members to be. Raises `InvalidForm`, which names those whose form is wrong, or who are named twice.
+
+    `pointer` is where they stand.
+    """
+    found: list[Member] = []
     named: set[UUID] = set()
-    for index, member in enumerate(roster.members):
-        if member.user_id in named:
-            raise InvalidValue(f"members/{index}/user_id", "unique", f"user {member.user_id} is named twice")
-        named.add(member.user_id)
-    return Items([Member(member.user_id, member.role) for member in roster.members])
+    errors: list[Mapping[str, Any]] = []
+    count = 0
+    for index, one in enumerate(given):
+        member = _formed(one, _MEMBERS, pointer, index)
+        if isinstance(member, RosterMember) and member.user_id in named:
+            detail = f"user {member.user_id} is named twice"
+            member = InvalidForm([{"pointer": f"{pointer}/{index}/user_id", "rule": "unique", "detail": detail}])
+        if isinstance(member, InvalidForm):
+            count += member.count
+            errors += member.errors if len(errors) < MOST_ERRORS else ()
+        else:
+            named.add(member.user_id)
+            found.append(Member(member.user_id, member.role))
+    if errors:
+        raise InvalidForm(errors, count)
+    return Items(found)
 
 
 def enrolments(given: Sequence[Any]) -> Items[Enrolment]:
@@ -163,37 +187,63 @@ def registrations(given: Sequence[Any]) -> Items[Registration]:
 
 
 def _items(given: Sequence[Any], form: TypeAdapter[_Form], make: Callable[[_Form], _Item]) -> Items[_Item]:
-    def item(index: int, one: Any) -> _Item | Refused:
-        try:
-            return make(form.validate_python(one))
-        except ValidationError as wrong:
-            detail = problems.summary(problems.errors_of(wrong.errors(), "body"))
-            return Refused("invalid-request", detail, problems.errors_of(wrong.errors(), "body", "items", index))
+    items: list[_Item | Refused] = []
+    shown = 0
+    for index, one in enumerate(given):
+        formed = _formed(one, form, "/items", index)
+        if isinstance(formed, InvalidForm):
+            # All items together name so many errors as one answer may; the others say how many there are.
+            errors = formed.errors[: MOST_ERRORS - shown]
+            shown += len(errors)
+            items.append(Refused("invalid-request", _summary(formed, index), errors, formed.count))
+        else:
+            items.append(make(formed))
+    made = Items(items)
+    _ = made.streams  # found here, apart from the event loop, and remembered
+    return made
 
-    return Items([item(index, one) for index, one in enumerate(given)])
+
+def _formed(one: Any, form: TypeAdapter[_Form], pointer: str, index: int) -> _Form | InvalidForm:
+    """Return an item in its form, or what is wrong with it."""
+    try:
+        refuse_many_fields(one)
+        return form.validate_python(one)
+    except BadJson as wrong:
+        return InvalidForm([{"pointer": f"{pointer}/{index}", "rule": wrong.rule, "detail": wrong.detail}])
+    except ValidationError as wrong:
+        return InvalidForm(problems.errors_of(wrong, "body", *pointer.split("/")[1:], index))
 
 
-def enrolled(given: Sequence[Any], outcomes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _summary(wrong: InvalidForm, index: int) -> str:
+    """Return what is wrong with an item, in words that do not repeat its place."""
+    own = [{**error, "detail": error["detail"].removeprefix(f"items/{index}/")} for error in wrong.errors]
+    return problems.summary(own, wrong.count)
+
+
+def enrolled(given: Sequence[Any], items: Items[Enrolment], result: Mapping[str, Any]) -> dict[str, Any]:
     """Return how many items came to what, and each item's outcome beside what it named."""
-    return {**_counts(outcomes, "enrolled"), "items": _answered(given, outcomes, "class_id", "user_id")}
+    return _answered(given, outcomes(items, result), "enrolled", "class_id", "user_id")
 
 
-def registered(given: Sequence[Any], outcomes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def registered(given: Sequence[Any], items: Items[Registration], result: Mapping[str, Any]) -> dict[str, Any]:
     """Return how many items came to what, and each item's outcome beside what it named."""
-    return {**_counts(outcomes, "registered"), "items": _answered(given, outcomes, "id")}
+    return _answered(given, outcomes(items, result), "registered", "id")
 
 
-def _counts(outcomes: Sequence[Mapping[str, Any]], success: str) -> dict[str, int]:
-    counts = Counter(one["outcome"] for one in outcomes)
-    return {kind: counts[kind] for kind in (success, "unchanged", "refused")}
-
-
-def _answered(given: Sequence[Any], outcomes: Sequence[Mapping[str, Any]], *named: str) -> list[dict[str, Any]]:
+def _answered(given: Sequence[Any], found: Sequence[Mapping[str, Any]], success: str, *named: str) -> dict[str, Any]:
+    counts = Counter(one["outcome"] for one in found)
     answers = []
-    for index, (item, outcome) in enumerate(zip(given, outcomes, strict=True)):
+    for index, (item, outcome) in enumerate(zip(given, found, strict=True)):
         fields = item if isinstance(item, Mapping) else {}
-        answer = {"index": index, **{name: fields.get(name) for name in named}, "outcome": outcome["outcome"]}
+        answer = {"index": index, **{name: _echo(fields.get(name)) for name in named}, "outcome": outcome["outcome"]}
         if outcome["outcome"] == "refused":
-            answer["problem"] = problems.document(outcome["rule"], None, outcome["detail"], outcome.get("errors", ()))
+            answer["problem"] = problems.document(
+                outcome["rule"], None, outcome["detail"], outcome.get("errors", ()), count=outcome.get("count")
+            )
         answers.append(answer)
-    return answers
+    return {**{kind: counts[kind] for kind in (success, "unchanged", "refused")}, "items": answers}
+
+
+def _echo(value: object) -> str | None:
+    """Return what an item named if it can be an id in some spelling; an answer repeats no others, of whatever length."""
+    return value if isinstance(value, str) and len(value) <= _ECHO_LENGTH and value.isascii() else None

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 from uuid import UUID
 
 import psycopg
@@ -21,17 +21,19 @@ from pydantic import ValidationError
 from rich.console import Console
 from sqlalchemy.exc import DBAPIError
 
-from api import cli_import, keys, logs, roles, server, tokens
+from api import cli_database, cli_import, cli_verify, keys, logs, server, tokens
 from api.app import create_app
-from api.auth import SCOPES
-from api.database import Databases, DatabaseUnusable, database, migrate, migrated_database
+from api.cli_once import Once
+from api.database import DatabaseUnusable, database, migrate, migrated_database, revision_of
 from api.demo import demo_id
 from api.demo import load as load_demo
 from api.embedded import EmbeddedError
 from api.importing import FileUnusable
 from api.keys import KeysUnreadable
 from api.metrics import MULTIPROCESS
+from api.policy import SCOPES
 from api.progress import Progress
+from api.roles import RolesNotPermitted
 from api.service import connected, process_name
 from api.settings import Settings, masked
 from domain.errors import DomainError
@@ -39,16 +41,18 @@ from domain.event_store import PostgresLog
 from domain.roster import Roster
 from migrations import commands as migrations
 from projections import skips
+from projections.catalog import CatalogAltered
+from projections.mend_log import mend
 from projections.projector import EventFails
 from projections.rebuild import Rebuild
 from projections.rebuild_record import RebuildState
 from projections.runner import Runner
 from projections.status import projection_status
 from projections.switch import SwitchImpossible
-from projections.verify_log import LogAltered, LogHead, verify_log
-from projections.verify_tables import verify_tables
+from projections.verify_log import LogAltered
 
 cli = typer.Typer(
+    cls=Once,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -76,6 +80,9 @@ def options(*, _: Annotated[bool, _Version] = False) -> None:
 out, err = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)
 logger = logging.getLogger("rosterlog")
 
+MOST_SHOWN = 20
+"""How many positions or names of one kind are named at most."""
+
 
 def main() -> None:
     """Run the command line; what an operator can mend is one clear message and exit status 1."""
@@ -89,14 +96,19 @@ def main() -> None:
             err.print(f"ROSTERLOG_{str(error['loc'][0]).upper()}: {error['msg'].removeprefix('Value error, ')}")
         sys.exit(1)
     except (
-        EmbeddedError, DatabaseUnusable, KeysUnreadable, FileUnusable, DomainError, LogAltered, EventFails, SwitchImpossible,
-        psycopg.Error, CommandError,
+        EmbeddedError, DatabaseUnusable, KeysUnreadable, FileUnusable, DomainError, CatalogAltered, LogAltered, EventFails,
+        SwitchImpossible, RolesNotPermitted, psycopg.Error, CommandError,
     ) as wrong:  # fmt: skip
-        err.print(f"rosterlog: {wrong}", markup=False)
-        sys.exit(1)
+        _end(wrong)
     except DBAPIError as wrong:
-        err.print(f"rosterlog: {wrong.orig}", markup=False)
-        sys.exit(1)
+        _end(wrong.orig or wrong)
+
+
+def _end(wrong: BaseException) -> NoReturn:
+    err.print(f"rosterlog: {wrong}", markup=False)
+    if isinstance(wrong, psycopg.errors.InsufficientPrivilege):
+        err.print("This account may not do that: docs/operations.md, Database accounts, says over which account each command works.")
+    sys.exit(1)
 
 
 @cli.command()
@@ -104,15 +116,15 @@ def serve() -> None:
     """Serve the API, project events, and bring the database up to date first."""
     settings = Settings()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with database(settings, create=True) as conninfo:
-        migrate(conninfo)
-        logger.info("serving on http://%s:%s (API: /docs), database %s", settings.host, settings.port, masked(conninfo))
+    with database(settings, create=True) as databases:
+        migrate(databases.main)
+        logger.info("serving on http://%s:%s (API: /docs), database %s", settings.host, settings.port, masked(databases.main))
         if settings.workers == 1:
-            server.run(create_app(lambda: conninfo, settings), settings.host, settings.port)
+            server.run(create_app(lambda: databases.main, settings), settings.host, settings.port)
             return
         with tempfile.TemporaryDirectory(prefix="rosterlog-metrics-") as shared:
             # The workers are new processes and read their settings from the environment.
-            os.environ |= {"ROSTERLOG_DATABASE_URL": conninfo, MULTIPROCESS: shared}
+            os.environ |= {"ROSTERLOG_DATABASE_URL": databases.main, MULTIPROCESS: shared}
             server.run("api.worker:app", settings.host, settings.port, settings.workers)
 
 
@@ -127,10 +139,9 @@ def project(
     if skip is not None or unskip is not None:
         _skip_or_unskip(skip, unskip, reason, actor or getpass.getuser())
         return
-    settings = Settings()
-    with database(settings, create=True) as conninfo:
-        migrate(conninfo)
-        runner = Runner(Databases.of(conninfo, settings).project, process_name("project"))
+    with database(Settings(), create=True) as databases:
+        migrate(databases.main)
+        runner = Runner(databases.project, process_name("project"))
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: runner.stop())
         runner.run()
@@ -139,45 +150,13 @@ def project(
 def _skip_or_unskip(skip: int | None, unskip: int | None, reason: str | None, actor: str) -> None:
     if skip is not None and (unskip is not None or reason is None):
         raise typer.BadParameter("--skip needs --reason, and goes without --unskip")
-    with migrated_database(Settings()) as conninfo, connected(conninfo) as connection:
+    with migrated_database(Settings()) as databases, connected(databases.project) as connection:
         if skip is not None:
             skipped = skips.skip(connection, skip, reason=reason or "", actor=actor)
             out.print(f"position {skip} ({skipped.topic}) is skipped; projecting goes on after it", markup=False)
         elif unskip is not None:
             skips.take_back(connection, unskip, actor=actor)
             out.print(f"position {unskip} is not skipped any more; rosterlog rebuild projects it", markup=False)
-
-
-@cli.command("migrate")
-def migrate_command(
-    to: Annotated[str | None, typer.Option(help="The revision to go to, such as 0005_create_classes; without it the newest.")] = None,
-    down: Annotated[bool, typer.Option("--down", help="Go down to that revision; base: nothing is left.")] = False,  # noqa: FBT002
-    sql: Annotated[bool, typer.Option("--sql", help="Print the SQL for review instead; needs no database.")] = False,  # noqa: FBT002
-) -> None:
-    """Bring the database to the newest migration, or to another one."""
-    if down and to is None:
-        raise typer.BadParameter("--down needs --to: the revision to go down to, or base")
-    revision = to or "head"
-    if sql:
-        out.print(migrations.render(f"head:{revision}" if down else f"base:{revision}", down=down), markup=False)
-        return
-    with database(Settings(), create=True) as conninfo:
-        (migrations.downgrade if down else migrations.upgrade)(conninfo, revision)
-        out.print(f"the database is at {migrations.current(conninfo) or 'no migration'}")
-
-
-@cli.command("roles")
-def roles_command(
-    apply: Annotated[bool, typer.Option("--apply", help="Run the SQL on the database, as a superuser, instead of printing it.")] = False,  # noqa: FBT002
-) -> None:
-    """Print the SQL that makes the least-privilege database accounts: migrator, writer, projector and reader."""
-    if not apply:
-        out.print(roles.script(), markup=False, end="")
-        return
-    with migrated_database(Settings()) as conninfo, connected(conninfo) as connection, connection.transaction():
-        for statement in roles.statements():
-            connection.execute(statement.encode())
-    out.print(f"made, with their rights: {', '.join(roles.ROLES)}")
 
 
 @cli.command()
@@ -204,72 +183,45 @@ def token(
 @cli.command()
 def rebuild() -> None:
     """Derive the read tables anew from the log, while others read and write."""
-    settings = Settings()
-    with migrated_database(settings) as conninfo, Progress("rebuild", err) as progress:
+    with migrated_database(Settings()) as databases, Progress("rebuild", err) as progress:
 
         def show(state: RebuildState) -> None:
             progress.show(state.done, state.total)
             if state.done >= state.total:
                 progress.say("making memberships and keys, then comparing and switching")
 
-        ended = Rebuild(Databases.of(conninfo, settings).project).run(show)
+        ended = Rebuild(databases.project).run(show)
     differing = f"; rows that differed before: {ended.differing}" if ended.differing is not None else ""
     out.print(f"rebuild {ended.state}: {ended.done} events{differing}")
     if ended.state != "done":
         raise typer.Exit(1)
 
 
-@cli.command()
-def verify(
-    log: Annotated[bool, typer.Option("--log", help="Only the log: its hash chain, from the first event on.")] = False,  # noqa: FBT002
-    tables: Annotated[bool, typer.Option("--tables", help="Only the read tables: against the log.")] = False,  # noqa: FBT002
-    against: Annotated[
-        str | None, typer.Option(help="A head that was kept, as position:hex; prove that the log goes on from there. Implies --log.")
-    ] = None,
+@cli.command("mend")
+def mend_command(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what there is to mend.")] = False,  # noqa: FBT002
+    reindex: Annotated[bool, typer.Option("--reindex", help="Write all indexes of the log anew, whole ones too.")] = False,  # noqa: FBT002
 ) -> None:
-    """Prove that the log is as it was written, and that the read tables say what it says. Exit status 1 where not."""
-    kept = _head(against)
-    log = log or kept is not None
-    both = log == tables
-    settings = Settings()
-    with migrated_database(settings) as conninfo:
-        if log or both:
-            with connected(conninfo) as connection, Progress("log", err) as progress:
-                head = verify_log(connection, progress.show, kept)
-            continues = f" and continues {kept.position}" if kept else ""
-            out.print(f"the log is as it was written{continues}; its head: {head}")
-        if (tables or both) and _print_differences(Databases.of(conninfo, settings).project):
-            raise typer.Exit(1)
-
-
-def _head(written: str | None) -> LogHead | None:
-    try:
-        return None if written is None else LogHead.read(written)
-    except ValueError:
-        raise typer.BadParameter(
-            f"{written} is no head of a log: it is printed as position:hex, with 64 digits", param_hint="--against"
-        ) from None
-
-
-def _print_differences(conninfo: str) -> bool:
-    with Progress("tables", err) as progress:
-        differences = list(verify_tables(conninfo, progress.show))
-    with connected(conninfo) as connection:
-        for skip in skips.active(connection):
-            out.print(_described(skip), markup=False)
-    for row in differences:
-        out.print(f"{row.table}: found {row.found or 'no row'}, expected {row.expected or 'no row'}", markup=False)
-    out.print(
-        f"rows that differ: {len(differences)}; rosterlog rebuild mends them" if differences else "the read tables say what the log says"
-    )
-    return bool(differences)
+    """Mend what follows from the log's events: columns, index of endings, indexes. Events themselves are never changed."""
+    with migrated_database(Settings()) as databases, connected(databases.main) as connection, Progress("mend", err) as progress:
+        try:
+            mended = mend(connection, progress.show, dry_run=dry_run, reindex=reindex)
+        except psycopg.errors.InsufficientPrivilege as refused:
+            why = str(refused).partition("\n")[0]
+            raise DatabaseUnusable(f"this account may not mend the log ({why}): run rosterlog mend as the migrator") from None
+    for what, found in (("index", mended.indexes), ("columns of position", mended.columns), ("endings of position", mended.endings)):
+        if found:
+            more = f" and {len(found) - MOST_SHOWN} more" if len(found) > MOST_SHOWN else ""
+            out.print(f"{'to mend' if dry_run else 'mended'}: {what} {', '.join(map(str, found[:MOST_SHOWN]))}{more}")
+    if not mended:
+        out.print("nothing to mend: all that follows from the log's events says what they say")
 
 
 @cli.command()
 def status(as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False) -> None:  # noqa: FBT002
     """Say where the log, the read tables and the migrations stand."""
-    with database(Settings()) as conninfo:
-        report = _status(conninfo)
+    with database(Settings()) as databases:
+        report = _status(databases.main)
     if as_json:
         out.print_json(json.dumps(report, default=str))
         return
@@ -279,15 +231,11 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As one JSON obj
         shown = ", ".join(f"{key} {part}" for key, part in value.items() if part is not None) if isinstance(value, dict) else value
         out.print(f"{name + ':':15}{shown}", markup=False)
     for skip in skipped:
-        out.print(_described(skips.Skip(**skip)), markup=False)
-
-
-def _described(skip: skips.Skip) -> str:
-    return f"skipped: position {skip.position} ({skip.topic}), by {skip.actor} at {skip.skipped_at:%Y-%m-%d %H:%M:%S%z}: {skip.reason}"
+        out.print(str(skips.Skip(**skip)), markup=False)
 
 
 def _status(conninfo: str) -> dict[str, Any]:
-    at, newest = migrations.current(conninfo), migrations.newest()
+    at, newest = revision_of(conninfo), migrations.newest()
     report: dict[str, Any] = {"database_url": masked(conninfo), "head_position": None, "checkpoint": None, "lag": None, "projector": None}
     if at == newest:
         with connected(conninfo) as connection:
@@ -301,9 +249,9 @@ def _status(conninfo: str) -> dict[str, Any]:
 @cli.command()
 def demo() -> None:
     """Load a semester of a made-up district into an empty service (examples/district.ndjson)."""
-    with database(Settings(), create=True) as conninfo:
-        migrate(conninfo)
-        log = PostgresLog(conninfo)
+    with database(Settings(), create=True) as databases:
+        migrate(databases.main)
+        log = PostgresLog(databases.write)
         try:
             with Progress("demo", err, unit="commands") as progress:
                 position = load_demo(Roster(log), progress.show)
@@ -312,6 +260,9 @@ def demo() -> None:
     out.print(f"the district is loaded up to position {position}; a class to look at: /v1/classes/{demo_id('math-7b')}/history")
 
 
+cli.command("verify")(cli_verify.verify)
+cli.command("migrate")(cli_database.migrate)
+cli.command("roles")(cli_database.roles)
 cli.command("register")(cli_import.register)
 cli.command("enrol")(cli_import.enrol)
 cli.command("roster")(cli_import.set_roster)

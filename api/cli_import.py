@@ -1,5 +1,6 @@
 """The commands that read files: `rosterlog register`, `enrol` and `roster`."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,16 +8,15 @@ from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 
-from api import bulk, importing, problems
+from api import bulk, importing
 from api.database import migrated_database
-from api.importing import Line
+from api.importing import FileUnusable, Given, Line
+from api.problems import InvalidForm
 from api.progress import Progress
 from api.settings import Settings
-from domain.bulk import RosterRules
-from domain.decision import Outcome
+from domain.bulk import MOST_ITEMS, Items, Member, RosterRules
 from domain.errors import MembersRefused
 from domain.event_store import PostgresLog
 from domain.roster import Roster
@@ -30,14 +30,15 @@ Actor = Annotated[str, typer.Option(help="Who imports: an opaque id.")]
 Reason = Annotated[str | None, typer.Option(help="Why; kept in the log for ever.")]
 ImportId = Annotated[str | None, typer.Option(help="What the import is called: the source of its events is import:<id>. Unset: a new id.")]
 
-Give = Callable[[Roster, Sequence[Any], Provenance], Outcome]
+Give = Callable[[Roster, Sequence[Any], Provenance], Given]
 
 
 def register(file: File, atomic: Atomic = False, actor: Actor = "local", reason: Reason = None, import_id: ImportId = None) -> None:  # noqa: FBT002
     """Register the users of a file, with the column id. Exit status 1 where one is refused."""
 
-    def give(roster: Roster, items: Sequence[Any], by: Provenance) -> Outcome:
-        return roster.register_many(uuid4(), bulk.registrations(items), by, atomic=atomic)
+    def give(roster: Roster, items: Sequence[Any], by: Provenance) -> Given:
+        formed = bulk.registrations(items)
+        return importing.given(formed, lambda: roster.register_many(uuid4(), formed, by, atomic=atomic))
 
     _import(file, {"id": True}, give, "registered", _by(actor, reason, import_id), atomic=atomic)
 
@@ -45,8 +46,9 @@ def register(file: File, atomic: Atomic = False, actor: Actor = "local", reason:
 def enrol(file: File, atomic: Atomic = False, actor: Actor = "local", reason: Reason = None, import_id: ImportId = None) -> None:  # noqa: FBT002
     """Enrol by a file, with the columns class_id, user_id, role and effective_on. Exit status 1 where one is refused."""
 
-    def give(roster: Roster, items: Sequence[Any], by: Provenance) -> Outcome:
-        return roster.enrol_many(uuid4(), bulk.enrolments(items), by, atomic=atomic)
+    def give(roster: Roster, items: Sequence[Any], by: Provenance) -> Given:
+        formed = bulk.enrolments(items)
+        return importing.given(formed, lambda: roster.enrol_many(uuid4(), formed, by, atomic=atomic))
 
     columns = {"class_id": True, "user_id": True, "role": True, "effective_on": False}
     _import(file, columns, give, "enrolled", _by(actor, reason, import_id), atomic=atomic)
@@ -57,17 +59,24 @@ def set_roster(
     file: File,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and record nothing.")] = False,  # noqa: FBT002
     max_withdrawals: Annotated[int | None, typer.Option(min=0, help="Refuse a file that would withdraw more members than this.")] = None,
+    allow: Annotated[bool, typer.Option("--allow", help="Allow a file that withdraws more than half of the members, or all.")] = False,  # noqa: FBT002
     actor: Actor = "local",
     reason: Reason = None,
     import_id: ImportId = None,
 ) -> None:
-    """Set the whole roster of a class by a file, with the columns user_id and role; whoever is not in it is withdrawn."""
+    """Set the whole roster of a class by a file, with the columns user_id and role; whoever is not in it is withdrawn.
+
+    A file that would withdraw more than half of the members, or all of them, is refused, unless --allow or --max-withdrawals allows it.
+    """
+    if allow and max_withdrawals is not None:
+        raise typer.BadParameter("--allow allows any number of withdrawals, --max-withdrawals a given one: give one of them")
     by = _by(actor, reason, import_id)
     lines = importing.read(file, {"user_id": True, "role": True})
-    members = bulk.members(_members(lines))
+    members = _members(lines)
+    most = sys.maxsize if allow else max_withdrawals
     with _roster() as roster:
         try:
-            outcome = roster.set_members(class_id, members, by, rules=RosterRules(dry_run, max_withdrawals))
+            outcome = roster.set_members(class_id, members, by, rules=RosterRules(dry_run, most, few=0))
         except MembersRefused as refused:
             for one in refused.errors:
                 _say_refused(lines[int(one["pointer"].rpartition("/")[2])], f"{one['rule']}: {one['detail']}")
@@ -81,14 +90,17 @@ def set_roster(
     out.print(f"{'would be ' if dry_run else ''}{counts}; position {outcome.position}")
 
 
-def _members(lines: Sequence[Line]) -> bulk.Roster:
+def _members(lines: Sequence[Line]) -> Items[Member]:
+    if len(lines) > MOST_ITEMS:
+        raise FileUnusable(f"a roster has up to {MOST_ITEMS} members; the file has {len(lines)}")
     try:
-        return bulk.Roster.model_validate({"members": [line.item for line in lines]})
-    except ValidationError as wrong:
-        for error in problems.errors_of(wrong.errors(), "body"):
-            place = error["pointer"].split("/")
-            where = f"line {lines[int(place[2])].number}: " if len(place) > 2 else ""  # noqa: PLR2004  # /members/<index>
-            err.print(f"{where}{error['detail']}", markup=False)
+        return bulk.members([line.item for line in lines])
+    except InvalidForm as wrong:
+        for error in wrong.errors:
+            number = int(error["pointer"].split("/")[2])  # /members/<number>/<field>
+            err.print(f"line {lines[number].number}: {error['detail']}", markup=False)
+        if wrong.count > len(wrong.errors):
+            err.print(f"and {wrong.count - len(wrong.errors)} more")
         raise typer.Exit(1) from None
 
 
@@ -114,8 +126,8 @@ def _by(actor: str, reason: str | None, import_id: str | None) -> Provenance:
 
 @contextmanager
 def _roster() -> Iterator[Roster]:
-    with migrated_database(Settings()) as conninfo:
-        log = PostgresLog(conninfo)
+    with migrated_database(Settings()) as databases:
+        log = PostgresLog(databases.write)
         roster = Roster(log)
         try:
             yield roster

@@ -1,31 +1,35 @@
 """Answering commands: who gives it and why, the decision in a thread, and the answer once its change is visible."""
 
-import re
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import Future
 from hashlib import sha256
 from typing import Annotated, Any
-from urllib.parse import unquote_to_bytes
 from uuid import UUID
 
+import msgspec
 from fastapi import Depends, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
+from api import headers as read
 from api.confinement import groups_of
+from api.json_route import JsonRoute
+from api.negotiation import JSON
+from api.operations import address_of, operation_of
 from api.reads import WAIT_SECONDS
 from api.service import Service
 from domain.commanding import BoundCommand
 from domain.decision import Outcome
-from domain.errors import Gone, InvalidValue, StoreUnavailable, Unknown
+from domain.errors import Gone, InvalidValue, OutcomeUnknown, StoreUnavailable, Unknown
 from domain.idempotency import Key, Repeatable
-from domain.values import Provenance
+from domain.values import Expected, Provenance
 from projections.queries import Thing
 
-# A roster's ETag begins with the version of its class.
-_VERSION = re.compile(r'(?:W/)?"(\d{1,18})(?:-[0-9a-f.]+)?"', re.ASCII)
-_WELL_ENCODED = re.compile(r"(?:[^%\x80-\U0010ffff]|%[0-9A-Fa-f]{2})*")
-_KEY = re.compile(r'"([\x21\x23-\x7e]{1,255})"|([\x21\x23-\x7e]{1,255})')
+logger = logging.getLogger(__name__)
+
 GIVE_SECONDS = 45.0
-"""How long a command waits for its outcome: longer than the database lets any of its statements run, so the database is silent then."""
+"""How long a command waits for its outcome: longer than the database lets any of its statements run, and than the log is looked
+at for one whose commit was not answered. So the database is silent then."""
 _UNAUTHENTICATED = "local"
 """The actor where no authentication is configured and the request names none."""
 
@@ -39,7 +43,7 @@ async def service_of(request: Request) -> Service:
 class Commands:
     """One request's command, from its headers to its answer."""
 
-    def __init__(self, request: Request, by: Provenance, expected: int | None, repeatable: Repeatable | None) -> None:
+    def __init__(self, request: Request, by: Provenance, expected: Expected, repeatable: Repeatable | None) -> None:
         """Give `request` as a command; it relies on the version `expected`, and may come again where it is `repeatable`."""
         self._service: Service = request.app.state.service
         self.request = request
@@ -54,13 +58,27 @@ class Commands:
         """What names the command itself, where it is about no one thing."""
         return UUID(self.request.state.request_id)
 
+    def unkept(self) -> "Commands":
+        """Return the same command without its idempotency key, for one that records nothing: asking again does no harm."""
+        return Commands(self.request, self.by, self.expected, None)
+
     async def give(self, command: BoundCommand[...], *args: object, **kwargs: object) -> Outcome:
-        """Give a command to the roster. Raises what the command raises, or `StoreUnavailable` where the database says nothing."""
-        ready = command.once(self._repeatable).within(self._groups)
+        """Give a command to the roster. Raises its refusal, `StoreUnavailable` where nothing was recorded, `OutcomeUnknown`."""
+        given = command.once(self._repeatable).within(self._groups).submit(*args, by=self.by, **kwargs)
+        outcome = await self._outcome(given)
+        self.request.state.outcome = outcome
+        return outcome
+
+    async def _outcome(self, given: Future[Outcome]) -> Outcome:
         try:
-            return await self._service.handover.result(ready.submit(*args, by=self.by, **kwargs), GIVE_SECONDS)
+            return await self._service.handover.result(given, GIVE_SECONDS)
         except TimeoutError as silent:
-            raise StoreUnavailable from silent
+            # Nobody waits for it any more: a command that had not begun never does.
+            if given.cancelled():
+                raise StoreUnavailable from silent
+            if given.done():
+                return given.result()
+            raise OutcomeUnknown from silent
 
     async def answer(self, outcome: Outcome, thing: Thing, ids: Mapping[str, UUID], *, location: str | None = None) -> Response:
         """Answer with the thing that the command was about; with a `location`, as created where it changed something."""
@@ -94,8 +112,8 @@ class Commands:
         body = {"position": outcome.position, **body}
         headers = _headers(outcome, version)
         if not await self._is_visible(outcome):
-            return JSONResponse({**body, "id": str(outcome.id)}, 202, headers)
-        return JSONResponse(body, 200, headers)
+            return _json({**body, "id": str(outcome.id)}, 202, headers)
+        return _json(body, 200, headers)
 
     async def _is_visible(self, outcome: Outcome) -> bool:
         if outcome.changed and _prefers_not_to_wait(self.request):
@@ -107,10 +125,31 @@ class Commands:
 # framework needs as long to hand over four as for all else (see `documented.COMMAND_HEADERS`).
 async def _command(request: Request) -> Commands:
     """Read what the headers say about the command. Raises `InvalidValue`."""
-    _refuse_parameters(request)
     headers = request.headers
+    _refuse_conditions(request)
     by = _provenance(request, headers.get("roster-actor"), headers.get("roster-reason"))
-    return Commands(request, by, _expected(headers.get("if-match")), _repeatable(request, by.actor, headers.get("idempotency-key")))
+    expected = read.expected_versions(headers.getlist("if-match"))
+    return Commands(request, by, expected, _repeatable(request, by.actor, headers.get("idempotency-key")))
+
+
+class CommandRoute(JsonRoute):
+    """A route that may give a command: once that is recorded, whatever fails on the way to its answer is no failure of it."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what answers: as the route does, and 202 with the position where that fails after a command was recorded."""
+        handle = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except Exception as failure:
+                outcome: Outcome | None = getattr(request.state, "outcome", None)
+                if outcome is None or not outcome.changed:
+                    raise
+                logger.warning("recorded at position %d, but not answered in full", outcome.position, exc_info=failure)
+                return _accepted(outcome)
+
+        return answer
 
 
 Command = Annotated[Commands, Depends(_command)]
@@ -119,14 +158,14 @@ Serving = Annotated[Service, Depends(service_of)]
 """A route's parameter for reading."""
 
 
-_WITH_PARAMETERS = {"withdrawMember", "setMembers", "enrolMany", "registerMany"}
-"""The commands that have query parameters, and declare them."""
-
-
-def _refuse_parameters(request: Request) -> None:
-    if request.scope["query_string"] and request.query_params and request.scope["route"].operation_id not in _WITH_PARAMETERS:
-        name = next(iter(request.query_params))
-        raise InvalidValue(f"parameter:{name}", "unknown-field", f"{name} is no parameter of this command")
+def _refuse_conditions(request: Request) -> None:
+    """Refuse conditions that are not looked at: a caller who states one relies on it."""
+    if "if-match" in request.headers and not operation_of(request.scope).policy.versioned:
+        raise InvalidValue("header:If-Match", "no-version", "If-Match is for commands that change a thing; there is none here yet")
+    if "if-none-match" in request.headers:
+        raise InvalidValue(
+            "header:If-None-Match", "read-only", "If-None-Match is for reads; a creation with an id of yours is safe to repeat"
+        )
 
 
 def _provenance(request: Request, roster_actor: str | None, roster_reason: str | None) -> Provenance:
@@ -135,41 +174,28 @@ def _provenance(request: Request, roster_actor: str | None, roster_reason: str |
         raise InvalidValue("actor", "authenticated", "Roster-Actor can't be given: the token says who gives the command")
     given = _UNAUTHENTICATED if roster_actor is None else roster_actor
     actor = given if principal is None else principal.actor
-    if not actor.isascii():
-        raise InvalidValue("actor", "ascii", "Roster-Actor is ASCII")
-    reason = None if roster_reason is None else _percent_decoded(roster_reason)
+    if not (actor.isascii() and actor.isprintable()):
+        raise InvalidValue("actor", "ascii", "Roster-Actor is printable ASCII")
+    reason = None if roster_reason is None else read.percent_decoded(roster_reason)
     by = Provenance(actor, source="api", request_id=request.state.request_id, reason=reason)
     request.state.actor = by.actor
     return by
 
 
-def _expected(if_match: str | None) -> int | None:
-    """Read the version that the command relies on, None for any."""
-    if if_match is None or if_match.strip() == "*":
-        return None
-    found = _VERSION.fullmatch(if_match.strip())
-    if found is None:
-        raise InvalidValue("header:If-Match", "version", 'If-Match is a version in quotes, such as "7"')
-    return int(found[1])
-
-
 def _prefers_not_to_wait(request: Request) -> bool:
-    """Tell whether the caller would rather not wait until the change is visible (RFC 7240)."""
-    return "respond-async" in {part.partition(";")[0].strip().lower() for part in request.headers.get("prefer", "").split(",")}
+    """Tell whether the caller would rather not wait until the change is visible."""
+    return read.prefers(request.headers.getlist("prefer"), "respond-async")
 
 
 def _repeatable(request: Request, subject: str, key: str | None) -> Repeatable | None:
     if key is None:
         return None
-    # The draft has a string of structured fields (RFC 8941), in quotes; most clients send it bare.
-    found = _KEY.fullmatch(key.strip())
-    if found is None:
-        raise InvalidValue("header:Idempotency-Key", "key", "Idempotency-Key is 1 to 255 visible ASCII characters, such as a UUID")
+    named = read.idempotency_key(key)
     # With other groups it is another request: what came of it may be of groups that the caller is confined to no more.
     groups = groups_of(request)
     confined = b"" if groups is None else b"\0" + b"".join(sorted(group.bytes for group in groups))
     digest = sha256(request.scope["query_string"] + b"\0" + request.state.body + confined).digest()
-    return Repeatable(Key(subject, f"{request.method} {request.url.path}", found[1] or found[2]), digest)
+    return Repeatable(Key(subject, address_of(request), named), digest)
 
 
 def _headers(outcome: Outcome, version: int | None) -> dict[str, str]:
@@ -182,15 +208,8 @@ def _headers(outcome: Outcome, version: int | None) -> dict[str, str]:
 
 
 def _accepted(outcome: Outcome) -> Response:
-    body: dict[str, Any] = {"position": outcome.position, "id": str(outcome.id)}
-    return JSONResponse(body, 202, _headers(outcome, outcome.version))
+    return _json({"position": outcome.position, "id": str(outcome.id)}, 202, _headers(outcome, outcome.version))
 
 
-def _percent_decoded(value: str) -> str:
-    wrong = InvalidValue("reason", "percent-encoded", "Roster-Reason is UTF-8 in percent-encoding")
-    if not _WELL_ENCODED.fullmatch(value):
-        raise wrong
-    try:
-        return unquote_to_bytes(value).decode()
-    except UnicodeError:
-        raise wrong from None
+def _json(body: Mapping[str, Any], status: int, headers: Mapping[str, str]) -> Response:
+    return Response(msgspec.json.encode(body), status, headers, JSON)

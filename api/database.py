@@ -6,26 +6,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sqlalchemy.exc import DBAPIError
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from api.embedded import EmbeddedPostgres
 from api.settings import Settings, masked
+from domain import sessions
 from migrations import commands as migrations
 
 WAIT_SECONDS = 60
 """How long to wait at start for a database that does not answer yet."""
 
 _OLDEST, _NEWEST = 15, 18
-# A server that is gone without a word is noticed within seconds, not within the two hours of the system's defaults.
-_PATIENCE = {
-    "connect_timeout": "5",
-    "tcp_user_timeout": "15000",
-    "keepalives_idle": "10",
-    "keepalives_interval": "5",
-    "keepalives_count": "2",
-}
+
+# What stands in the way where another program uses the names that the migrations make.
+_TAKEN = (psycopg.errors.DuplicateSchema, psycopg.errors.DuplicateObject, psycopg.errors.DuplicateFunction, psycopg.errors.DuplicateTable)
 
 logger = logging.getLogger(__name__)
 
@@ -47,66 +42,108 @@ class Databases:
     def of(cls, main: str, settings: Settings) -> "Databases":
         """Return what is done where: over `main`, where the settings name nothing else."""
         write, project = settings.write_database_url or main, settings.project_database_url or main
-        replica = settings.read_database_url
-        return cls(patient(main), patient(write), patient(project), replica and patient(replica))
-
-
-def patient(conninfo: str) -> str:
-    """Return a connection string with time-outs where it has none of its own."""
-    return make_conninfo(conninfo, **{name: value for name, value in _PATIENCE.items() if name not in conninfo_to_dict(conninfo)})
+        return cls(main, write, project, settings.read_database_url)
 
 
 @contextmanager
-def database(settings: Settings, *, create: bool = False) -> Iterator[str]:
-    """Yield the connection string of the database, once it answers; an embedded one is made only if `create` says so.
+def database(settings: Settings, *, create: bool = False) -> Iterator[Databases]:
+    """Yield how to connect to the database, once it answers; an embedded one is made only if `create` says so.
 
     Raises `DatabaseUnusable`, `EmbeddedError`.
     """
     if settings.database_url is not None:
-        _wait_for(settings.database_url)
-        yield settings.database_url
+        _refuse_unsupported(*_answer_of(settings.database_url))
+        yield Databases.of(settings.database_url, settings)
         return
     embedded = EmbeddedPostgres(settings.data_dir)
     conninfo = embedded.start(create=create)
     try:
-        yield conninfo
+        yield Databases.of(conninfo, settings)
     finally:
         embedded.stop()
 
 
 @contextmanager
-def migrated_database(settings: Settings) -> Iterator[str]:
-    """Yield the connection string of a database that this release can work on. Raises `DatabaseUnusable`, `EmbeddedError`."""
-    with database(settings) as conninfo:
-        at, newest = migrations.current(conninfo), migrations.newest()
+def migrated_database(settings: Settings) -> Iterator[Databases]:
+    """Yield how to connect to a database that this release can work on. Raises `DatabaseUnusable`, `EmbeddedError`."""
+    with database(settings) as databases:
+        at, newest = known_revision(databases.main), migrations.newest()
         if at != newest:
             raise DatabaseUnusable(f"the database is at {at or 'no migration'}, this release needs {newest}: rosterlog migrate")
-        yield conninfo
+        yield databases
+
+
+def revision_of(conninfo: str) -> str | None:
+    """Return the migration that the database is at, None before the first; a newer release may have brought it there.
+
+    Raises `DatabaseUnusable` where another program has migrated it.
+    """
+    at = migrations.current(conninfo)
+    if migrations.is_unknown(at):
+        with sessions.connect(conninfo) as connection:
+            if connection.execute("SELECT to_regclass('log.events')").fetchone() == (None,):
+                raise DatabaseUnusable(
+                    f"the database is another program's: its table alembic_version is at {at}, which is no migration of Rosterlog. "
+                    "Make a database for Rosterlog alone, and name it in ROSTERLOG_DATABASE_URL"
+                )
+    return at
+
+
+def known_revision(conninfo: str) -> str | None:
+    """Return the migration that the database is at, None before the first.
+
+    Raises `DatabaseUnusable` where a newer release or another program has migrated it.
+    """
+    at, newest = revision_of(conninfo), migrations.newest()
+    if migrations.is_unknown(at):
+        raise DatabaseUnusable(
+            f"a newer release has brought the database to {at}; this one knows migrations up to {newest}: start the newer one, or "
+            f"go back with its rosterlog migrate --down --to {newest}"
+        )
+    return at
 
 
 def migrate(conninfo: str) -> None:
     """Bring the database to the migration that this release needs. Raises `DatabaseUnusable` where the account may not."""
-    before, newest = migrations.current(conninfo), migrations.newest()
-    if before == newest:
-        return
-    if migrations.is_unknown(before):
-        raise DatabaseUnusable(
-            f"a newer release has brought the database to {before}; this one knows migrations up to {newest}: start the newer one, or "
-            f"go back with its rosterlog migrate --down --to {newest}"
-        )
-    logger.info("migrating the database from %s to %s", before or "nothing", newest)
+    before, newest = known_revision(conninfo), migrations.newest()
+    if before != newest:
+        logger.info("migrating the database from %s to %s", before or "nothing", newest)
+        migrate_to(conninfo, newest)
+
+
+def migrate_to(conninfo: str, revision: str, *, down: bool = False) -> None:
+    """Bring the database up, or down, to a revision.
+
+    Raises `DatabaseUnusable` where the account may not or the database is another program's, `alembic.util.CommandError`.
+    """
+    before = known_revision(conninfo)
+    refuse_wrong_way(before, revision, down=down)
     try:
-        migrations.upgrade(conninfo)
+        (migrations.downgrade if down else migrations.upgrade)(conninfo, revision)
     except DBAPIError as wrong:
-        if not isinstance(wrong.orig, psycopg.errors.InsufficientPrivilege):
-            raise
-        raise DatabaseUnusable(
-            f"the database is at {before or 'no migration'}, this release needs {newest}, and this account may not migrate it "
-            f"({str(wrong.orig).partition(chr(10))[0]}): run rosterlog migrate as the migrator"
-        ) from None
+        where = f"the database is at {before or 'no migration'}, this release needs {migrations.newest()}, and"
+        said = str(wrong.orig).partition("\n")[0]
+        if isinstance(wrong.orig, psycopg.errors.InsufficientPrivilege):
+            raise DatabaseUnusable(f"{where} this account may not migrate it ({said}): run rosterlog migrate as the migrator") from None
+        if isinstance(wrong.orig, _TAKEN):
+            raise DatabaseUnusable(
+                f"{where} it holds something that Rosterlog did not make ({said}): make a database for Rosterlog alone, "
+                "and name it in ROSTERLOG_DATABASE_URL"
+            ) from None
+        raise
 
 
-def _wait_for(conninfo: str) -> None:
+def refuse_wrong_way(first: str | None, last: str, *, down: bool) -> None:
+    """Raise `DatabaseUnusable` where the way from one revision to another goes the other way, which Alembic takes for no way at all."""
+    if migrations.is_before(last, first) and not down:
+        raise DatabaseUnusable(f"{last} comes before {first}: going back is rosterlog migrate --down --to {last}")
+    if migrations.is_before(first, last) and down:
+        raise DatabaseUnusable(f"{last} comes after {first}: going on is rosterlog migrate --to {last}")
+
+
+def _answer_of(conninfo: str) -> tuple[int, str | None]:
+    """Wait until the database answers, and return the server's version and the database's encoding. Raises `DatabaseUnusable`."""
+
     def say(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         logger.warning("waiting for the database %s: %s", masked(conninfo), str(error).strip().splitlines()[0])
@@ -119,13 +156,26 @@ def _wait_for(conninfo: str) -> None:
         reraise=True,
     )
     try:
-        version = patience(_server_version, conninfo)
+        return patience(_about, conninfo)
+    except psycopg.errors.InsufficientPrivilege as wrong:
+        raise DatabaseUnusable(
+            f"a session of {masked(conninfo)} can't be set up ({str(wrong).partition(chr(10))[0]}): with foreign keys switched off the "
+            "read tables would go wrong. A superuser has to RESET session_replication_role for the database and the account"
+        ) from None
     except psycopg.OperationalError as wrong:
         raise DatabaseUnusable(f"the database {masked(conninfo)} did not answer in {WAIT_SECONDS} s: {wrong}") from None
+
+
+def _about(conninfo: str) -> tuple[int, str | None]:
+    with sessions.connect(conninfo) as connection:
+        return connection.info.server_version // 10_000, connection.info.parameter_status("server_encoding")
+
+
+def _refuse_unsupported(version: int, encoding: str | None) -> None:
     if not _OLDEST <= version <= _NEWEST:
         raise DatabaseUnusable(f"the database runs PostgreSQL {version}; {_OLDEST} to {_NEWEST} are supported")
-
-
-def _server_version(conninfo: str) -> int:
-    with psycopg.connect(conninfo, connect_timeout=5) as connection:
-        return connection.info.server_version // 10_000
+    if encoding != "UTF8":
+        raise DatabaseUnusable(
+            f"the database's encoding is {encoding}, in which not every name can be written; Rosterlog needs UTF8: "
+            "CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0 LOCALE 'C'"
+        )

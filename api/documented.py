@@ -1,14 +1,15 @@
 """What routes say about themselves in the OpenAPI document, written once."""
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 from fastapi import FastAPI
 from pydantic import BaseModel, create_model
 
-from api.auth import needed
 from api.document import finish
 from api.negotiation import CSV, EVENT_STREAM, JSON, NDJSON
+from api.policy import POLICIES
 from api.problems import MEDIA_TYPE, Problem
 from api.schemas.answers import Accepted
 from api.schemas.fields import ABSENT
@@ -35,7 +36,7 @@ COMMAND_HEADERS = {
     "Roster-Actor": "Who gives the command: an opaque id, no e-mail address.",
     "Roster-Reason": "Why, in percent-encoded UTF-8. It is kept in the log for ever and nothing takes it out: "
     "no name, no address, no diagnosis of a person.",
-    "If-Match": 'The version the command relies on, as `"7"`.',
+    "If-Match": 'The version the command relies on, as `"7"`; a list of them where any will do.',
     "Prefer": "`respond-async`: answer 202 once recorded.",
     "Idempotency-Key": "Makes the request safe to repeat within 24 hours: it is carried out once, and answered the same.",
 }
@@ -51,6 +52,7 @@ _SAYS = {
     410: "The path's thing has ended for good.",
     401: "No token that counts, where authentication is configured.",
     403: "The token lacks the scope, or is confined to groups.",
+    406: "`Accept` takes none of the media types that there are.",
     412: "The thing is at another version than If-Match says.",
     413: "The body is too large.",
     415: "The body is not declared as JSON.",
@@ -112,22 +114,30 @@ def complete(app: FastAPI) -> None:
     document = app.openapi()
     scheme = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "Where authentication is configured."}
     document["components"]["securitySchemes"] = {_BEARER: scheme}
-    for path, operations in document["paths"].items():
-        for method, operation in operations.items():
-            scope = needed(method.upper(), path)
-            if scope is not None:
-                operation["security"] = [{_BEARER: [scope]}]
-                operation["responses"] |= {
-                    str(status): {"description": _SAYS[status], "content": {MEDIA_TYPE: {}}} for status in (401, 403)
-                }
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            policy = POLICIES[operation["operationId"]]
+            if policy.scope is not None:
+                operation["security"] = [{_BEARER: [policy.scope]}]
+                _complete_refusals(operation, 401, 403)
+            _complete_refusals(operation, 422, *([406] if policy.offers else []))
             _complete_headers(operation)
             _complete_answers(operation["responses"])
     finish(document)
 
 
+def _complete_refusals(operation: dict[str, Any], *statuses: int) -> None:
+    operation["responses"] |= {str(status): {"description": _SAYS[status], "content": {MEDIA_TYPE: {}}} for status in statuses}
+
+
 def _complete_headers(operation: dict[str, Any]) -> None:
     answers = operation["responses"]
-    headers = READ_HEADERS if "304" in answers else COMMAND_HEADERS if answers.get("202", {}).get("description") == _ACCEPTED else {}
+    headers: Mapping[str, str] = {}
+    if "304" in answers:
+        headers = READ_HEADERS
+    elif answers.get("202", {}).get("description") == _ACCEPTED:
+        versioned = POLICIES[operation["operationId"]].versioned
+        headers = {name: what for name, what in COMMAND_HEADERS.items() if name != "If-Match" or versioned}
     parameters = [
         {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "description": what}
         for name, what in headers.items()

@@ -13,8 +13,10 @@ import msgspec
 from fastapi import Request
 from starlette.responses import Response, StreamingResponse
 
+from api.admission import Admission
 from api.confinement import groups_of
-from api.negotiation import EVENT_STREAM, JSON, negotiated
+from api.expensive import CHEAP, ExpensiveReads
+from api.negotiation import EVENT_STREAM, media_type_of
 from api.problems import TooManyStreams
 from api.protocol import END
 from api.reads import Reads, answer_whole
@@ -27,6 +29,8 @@ from projections.history import Entry, Question
 
 COMMENT_SECONDS = 15.0
 """After how long without an event a stream says that it is alive."""
+STREAMING = 4
+"""How many streams may read news at the same moment: the other connections are for who waits for an answer."""
 STREAMS = 1000
 """Most streams of a process at the same time; each takes some memory and a file descriptor."""
 
@@ -36,9 +40,11 @@ _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "Vary": "Acc
 class Feed:
     """The feed of the service, as its route uses it."""
 
-    def __init__(self, reads: Reads, head: Head) -> None:
-        """Read over the connections of `reads`, and wait with `head`."""
+    def __init__(self, reads: Reads, expensive: ExpensiveReads, head: Head) -> None:
+        """Read news over the connections of `reads`, arrears over those of `expensive`, and wait with `head`."""
         self._reads = reads
+        self._expensive = expensive
+        self._streaming = asyncio.Semaphore(STREAMING)
         self._head = head
         self._open = 0
         self._closing = asyncio.Event()
@@ -46,7 +52,7 @@ class Feed:
     async def answer(self, request: Request, query: FeedQuery, last_event_id: str | None) -> Response:
         """Answer with the events after a position. Raises `InvalidValue` for one past the head, `TooManyStreams`."""
         await self._reads.wait_for(query.min_position)
-        streaming = negotiated(request, JSON, EVENT_STREAM) == EVENT_STREAM
+        streaming = media_type_of(request) == EVENT_STREAM
         last_seen = (last_event_id or "").strip() if streaming else ""
         after = _position(last_seen) if last_seen else query.after
         question = Question(history.EVERYTHING, groups=groups_of(request))
@@ -59,25 +65,27 @@ class Feed:
         if self._open >= STREAMS:
             raise TooManyStreams
         request.scope["state"][END] = self._closing.set
-        return StreamingResponse(self._stream(question, after), headers={**_HEADERS, "Roster-Position": str(head)}, media_type=EVENT_STREAM)
+        headers = {**_HEADERS, "Roster-Position": str(head)}
+        return StreamingResponse(self._stream(question, after, Admission(request)), headers=headers, media_type=EVENT_STREAM)
 
     async def _page(self, request: Request, question: Question, after: int, head: int, limit: int) -> Response:
-        entries, after = await self._read(question, after, head, limit)
+        reads = self._reads if limit <= CHEAP else self._expensive
+        entries, after = await self._read(reads, question, after, head, limit)
         body = {"items": [entry.event for entry in entries], "after": after, "head": head}
         answer = answer_whole(request, msgspec.json.encode(body).decode(), head)
         answer.headers["Vary"] = "Accept"
         return answer
 
-    async def _stream(self, question: Question, after: int) -> AsyncIterator[bytes]:
+    async def _stream(self, question: Question, after: int, admission: Admission) -> AsyncIterator[bytes]:
+        """Write what comes after a position, until the process goes down or the caller's token counts no more."""
         self._open += 1
         now = asyncio.get_running_loop().time
         try:
             silent_until = now() + COMMENT_SECONDS
-            while not self._closing.is_set():
+            while not self._closing.is_set() and await admission.counts():
                 entries: list[Entry] = []
-                if await self._comes_after(after, silent_until - now()):
-                    async with self._reads.streaming:
-                        entries, after = await self._read(question, after, self._head.position, PAGE)
+                if await self._comes_after(after, min(silent_until - now(), admission.seconds)):
+                    entries, after = await self._read_next(question, after)
                 if not entries and (now() < silent_until or self._closing.is_set()):
                     continue
                 yield b"".join(map(_as_event, entries)) or b":\n\n"
@@ -95,10 +103,18 @@ class Feed:
                 task.cancel()
         return all(task.result() for task in done) and not self._closing.is_set()
 
-    async def _read(self, question: Question, after: int, last: int, limit: int) -> tuple[list[Entry], int]:
+    async def _read_next(self, question: Question, after: int) -> tuple[list[Entry], int]:
+        """Return the next page of a stream: news at once, arrears when it is their turn."""
+        last = self._head.position
+        if last - after > CHEAP:
+            return await self._read(self._expensive.later, question, after, last, PAGE)
+        async with self._streaming:
+            return await self._read(self._reads, question, after, last, PAGE)
+
+    async def _read(self, reads: Reads, question: Question, after: int, last: int, limit: int) -> tuple[list[Entry], int]:
         """Return the next entries up to a position, at most `limit`, and after which one to go on."""
         statement, parameters = question.page(after + 1, last, limit, None)
-        entries = question.entries(await self._reads.rows(statement, parameters))
+        entries = question.entries(await reads.rows(statement, parameters))
         return entries, int(entries[-1].event["position"]) if len(entries) == limit else max(after, last)
 
 

@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from api import cursors
 from api.confinement import groups_of
-from api.negotiation import CSV, JSON, NDJSON, negotiated
+from api.expensive import CHEAP, ExpensiveReads
+from api.negotiation import JSON, media_type_of
 from api.reads import Reads, answer_page, unknown
 from api.schemas.answers import Event
 from api.schemas.queries import AnyHistoryPage
@@ -28,18 +29,20 @@ COLUMNS = tuple(Event.model_fields)
 class Histories:
     """The audit readings of the service, as the routes use them."""
 
-    def __init__(self, reads: Reads) -> None:
-        """Read over the connections of `reads`."""
+    def __init__(self, reads: Reads, expensive: ExpensiveReads) -> None:
+        """Read short pages over the connections of `reads`, all else over those of `expensive`."""
         self._reads = reads
+        self._expensive = expensive
 
     async def answer(
         self, request: Request, asked: History, page: AnyHistoryPage, thing: Thing | None = None, ids: Mapping[str, UUID] | None = None
     ) -> Response:
         """Answer with a history, of a `thing` that it outlives, or of everything. Raises that the thing is unknown."""
         await self._reads.wait_for(page.min_position)
-        reading = _Reading(self._reads, asked, page, ids or {}, groups_of(request))
+        media_type = media_type_of(request)
+        reads = self._reads if media_type == JSON and page.limit <= CHEAP else self._expensive
+        reading = _Reading(reads, asked, page, ids or {}, groups_of(request))
         await reading.begin()
-        media_type = negotiated(request, JSON, CSV, NDJSON)
         if media_type == JSON:
             entries = await reading.after(reading.cursor(), page.limit + 1)
         else:
@@ -49,7 +52,8 @@ class Histories:
             raise unknown(thing, ids or {})
         if media_type == JSON:
             return reading.answer(request, entries)
-        return streamed(media_type, COLUMNS, reading.whole(entries), reading.head, asked.name)
+        whole = reading.going_on(self._expensive.later).whole(entries)
+        return streamed(media_type, COLUMNS, whole, reading.head, asked.name)
 
 
 class _Reading:
@@ -67,6 +71,11 @@ class _Reading:
     async def begin(self) -> None:
         """Find the log's head and the positions of the time that is asked for."""
         ((self.head, self._first, self._last),) = await self._reads.rows(self._question.span(), dict(self._question.filters))
+
+    def going_on(self, reads: Reads) -> "_Reading":
+        """Read with `reads` from now on."""
+        self._reads = reads
+        return self
 
     def cursor(self) -> tuple[str, ...] | None:
         return None if self._page.cursor is None else cursors.read(self._page.cursor, self._scope, history.KEY_TYPES)
@@ -88,8 +97,7 @@ class _Reading:
             yield [entry.event for entry in entries]
             if len(entries) < PAGE:
                 return
-            async with self._reads.streaming:
-                entries = await self.after(entries[-1].key, PAGE)
+            entries = await self.after(entries[-1].key, PAGE)
 
     def answer(self, request: Request, entries: list[Entry]) -> Response:
         limit = self._page.limit

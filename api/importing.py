@@ -1,16 +1,18 @@
 """Importing from files: CSV with a header line, or NDJSON with an object a line."""
 
 import csv
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
-from domain.bulk import MOST_ITEMS
+from api import strict_json
+from api.strict_json import BadJson
+from domain.bulk import MOST_ITEMS, Items, outcomes
 from domain.decision import Outcome
 from domain.errors import ItemsRefused
 
@@ -38,17 +40,20 @@ def read(file: Path, columns: Mapping[str, bool]) -> list[Line]:
     try:
         with _opened(file) as lines:
             first = lines.readline()
-            if first.lstrip("\ufeff").startswith("{"):
+            if first.startswith("{"):
                 return list(_ndjson([first, *lines]))
             return list(_csv([first, *lines], columns))
-    except (OSError, UnicodeDecodeError, csv.Error) as wrong:
+    except UnicodeDecodeError:
+        raise FileUnusable(f"{file} is not in UTF-8: save it as CSV in UTF-8, and give it again") from None
+    except (OSError, csv.Error) as wrong:
         raise FileUnusable(f"{file}: {wrong}") from None
 
 
 @contextmanager
 def _opened(file: Path) -> Iterator[TextIO]:
+    """Open a file or standard input as UTF-8, whatever the account's language; a mark of byte order at the beginning is none of it."""
     if str(file) == "-":
-        yield sys.stdin
+        yield TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", newline="")
     else:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             yield lines
@@ -58,20 +63,27 @@ def _ndjson(lines: Iterable[str]) -> Iterator[Line]:
     for number, line in enumerate(lines, start=1):
         if line.strip():
             try:
-                yield Line(number, json.loads(line))
-            except ValueError as wrong:
-                raise FileUnusable(f"line {number} is no JSON: {wrong}") from None
+                yield Line(number, strict_json.read(line))
+            except BadJson as wrong:
+                place = f"{wrong.pointer}: " if wrong.pointer else ""
+                raise FileUnusable(f"line {number} is no JSON: {place}{wrong.detail}") from None
 
 
 def _csv(lines: Iterable[str], columns: Mapping[str, bool]) -> Iterator[Line]:
-    reader = csv.DictReader(lines, strict=True)
-    found = set(reader.fieldnames or ())
+    reader = csv.reader(lines, strict=True)
+    names = next(reader, [])
     needed = {name for name, is_needed in columns.items() if is_needed}
-    if not needed <= found <= columns.keys():
+    if not needed <= set(names) <= columns.keys():
         raise FileUnusable(f"the first line names the columns: {', '.join(columns)} (needed: {', '.join(sorted(needed))})")
-    for row in reader:
-        # An empty field is one that is not given. A field too many stands under None: as a name that no item has, it is refused.
-        yield Line(reader.line_num, {str(name): value for name, value in row.items() if value})
+    if len(set(names)) < len(names):
+        raise FileUnusable(f"the first line names a column twice: {', '.join(names)}")
+    for fields in filter(None, reader):
+        if len(fields) != len(names):
+            # Where it is the last line, the file was cut.
+            wrong = f"line {reader.line_num} has {len(fields)} fields, and the first line names {len(names)}: is the file complete?"
+            raise FileUnusable(wrong)
+        # An empty field is one that is not given.
+        yield Line(reader.line_num, {name: value for name, value in zip(names, fields, strict=True) if value})
 
 
 @dataclass
@@ -84,9 +96,26 @@ class Imported:
     refused: int = 0
 
 
+@dataclass(frozen=True)
+class Given:
+    """What many items came to: each one's outcome, and the position, which is None where nothing was recorded because one is refused."""
+
+    outcomes: Sequence[Mapping[str, Any]]
+    position: int | None
+
+
+def given(items: Items[Any], command: Callable[[], Outcome]) -> Given:
+    """Give a command about `items`, and return what they came to."""
+    try:
+        outcome = command()
+    except ItemsRefused as refused:
+        return Given(outcomes(items, refused.result), None)
+    return Given(outcomes(items, outcome.result or {}), outcome.position)
+
+
 def give(
     lines: Sequence[Line],
-    command: Callable[[Sequence[Any]], Outcome],
+    command: Callable[[Sequence[Any]], Given],
     *,
     atomic: bool,
     on_refused: Callable[[Line, str], None],
@@ -97,14 +126,12 @@ def give(
         raise FileUnusable(f"all or nothing is for up to {MOST_ITEMS} items; the file has {len(lines)}")
     imported, rest = Imported(), iter(lines)
     while some := list(islice(rest, MOST_ITEMS if atomic else AT_ONCE)):
-        try:
-            outcome = command([line.item for line in some])
-        except ItemsRefused as refused:
-            _count(imported, some, refused.outcomes, on_refused)
+        found = command([line.item for line in some])
+        _count(imported, some, found.outcomes, on_refused)
+        if found.position is None:
             imported.succeeded = 0
             return imported
-        imported.position = outcome.position
-        _count(imported, some, (outcome.result or {})["items"], on_refused)
+        imported.position = found.position
         on_progress(imported.succeeded + imported.unchanged + imported.refused, len(lines))
     return imported
 

@@ -1,21 +1,26 @@
 """The keys that tokens are checked with: a JWK set from an address or a file, or one key as PEM; rotated without a restart."""
 
+import asyncio
 import json
 import logging
 import os
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key, load_pem_public_key
-from jwt import PyJWK, PyJWKClient, PyJWKSet
+from httpx import AsyncClient, HTTPError, InvalidURL
+from jwt import PyJWK, PyJWKSet
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
-from jwt.exceptions import PyJWKClientError, PyJWTError
+from jwt.exceptions import PyJWTError
 
 ALGORITHMS: Mapping[str, frozenset[str]] = {
     "RSA": frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}),
@@ -23,8 +28,14 @@ ALGORITHMS: Mapping[str, frozenset[str]] = {
     "OKP": frozenset({"EdDSA"}),
 }
 """What each kind of key signs with. A secret that signs and checks alike is none of them, so no key can be taken for such a secret."""
-FETCH_SECONDS = 5
-"""How long to wait for the identity provider."""
+FETCH_SECONDS = 3.0
+"""How long the identity provider may take for its whole answer."""
+PATIENCE_SECONDS = 1.0
+"""How long a token with a known key waits for the keys to be read again, before the known keys go on."""
+RETRY_SECONDS = 1.0
+"""How long not to try again after a failure; each further one in a row doubles it."""
+DOCUMENT_BYTES = 1024 * 1024
+"""Most bytes of a key set; those of large providers have some 20 kB."""
 ADDRESS_AGE, FILE_AGE = 300.0, 5.0
 """Seconds after which keys are read again: from an address, from a file."""
 COOLDOWN_SECONDS = 10.0
@@ -40,44 +51,106 @@ class KeysUnreadable(Exception):
 
 
 class Keys:
-    """Keeps keys, and reads them again where they are old or one is missing. Where that fails, it goes on with those it has."""
+    """Keeps keys, and reads them again where they are old or one is missing. Where that fails, those it has go on.
+
+    One thread of its own reads, once at a time, for all who wait. A failure is remembered, so that nobody waits for
+    a place that has just failed.
+    """
 
     def __init__(self, place: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         """Read from `place`, an https address or a file. Nothing is read before the first key is asked for."""
         self._load = _from_address(place) if is_address(place) else lambda: _from_file(Path(place))
-        self._age = ADDRESS_AGE if is_address(place) else FILE_AGE
+        # A file that was missing is there a moment later, and looking costs nothing.
+        self._age, self._retry = (ADDRESS_AGE, RETRY_SECONDS) if is_address(place) else (FILE_AGE, 0.0)
         self._place = place
         self._clock = clock
         self._keys: list[PyJWK] = []
         self._tried_at: float | None = None
+        self._failures = 0
+        self._reading: _Reading | None = None
         self._lock = threading.Lock()
+        self._thread = ThreadPoolExecutor(1, "keys")
+
+    @property
+    def unreadable(self) -> bool:
+        """Tell whether no key is known, although there was time to read them."""
+        reading = self._reading
+        return not self._keys and (self._failures > 0 or (reading is not None and reading.left(PATIENCE_SECONDS) <= 0))
+
+    def prepare(self) -> None:
+        """Begin to read the keys, so that the first request need not wait for them."""
+        self._needed(None)
 
     def find(self, key_id: str | None) -> PyJWK | None:
-        """Return the key with this id, or the only key there is; None where there is no such key. Raises `KeysUnreadable`."""
-        with self._lock:
-            self._read_if_older_than(self._age if self._keys else 0)
-            found = self._match(key_id)
-            if found is None and self._read_if_older_than(COOLDOWN_SECONDS):
-                found = self._match(key_id)
-            return found
+        """Return the key with this id, or the only key there is; None where there is none. Raises `KeysUnreadable`."""
+        reading, seconds = self._needed(key_id)
+        if reading is not None:
+            wait([reading.done], seconds)
+        return self._found(key_id)
+
+    async def found(self, key_id: str | None) -> PyJWK | None:
+        """Return what `find` returns, from an event loop."""
+        reading, seconds = self._needed(key_id)
+        if reading is not None and seconds > 0:
+            await asyncio.wait([asyncio.wrap_future(reading.done)], timeout=seconds)
+        return self._found(key_id)
+
+    def _found(self, key_id: str | None) -> PyJWK | None:
+        if not self._keys:
+            raise KeysUnreadable(f"no key of {self._place} is known yet")
+        return self._match(key_id)
 
     def _match(self, key_id: str | None) -> PyJWK | None:
         if len(self._keys) == 1 and (key_id is None or self._keys[0].key_id is None):
             return self._keys[0]
         return next((key for key in self._keys if key_id is not None and key.key_id == key_id), None)
 
-    def _read_if_older_than(self, seconds: float) -> bool:
-        now = self._clock()
-        if self._tried_at is not None and now - self._tried_at < seconds:
-            return False
+    def _needed(self, key_id: str | None) -> tuple["_Reading | None", float]:
+        """Return the reading to wait for, begun where one is due, and for how many seconds to wait for it."""
+        with self._lock:
+            is_known = self._match(key_id) is not None
+            if self._reading is None and self._is_due(is_known=is_known):
+                self._tried_at = self._clock()
+                self._reading = _Reading(time.monotonic(), self._thread.submit(self._read))
+            reading = self._reading
+        if reading is None:
+            return None, 0.0
+        return reading, max(0.0, reading.left(PATIENCE_SECONDS if is_known else FETCH_SECONDS + PATIENCE_SECONDS))
+
+    def _is_due(self, *, is_known: bool) -> bool:
+        if self._tried_at is None:
+            return True
+        usual = self._age if is_known else COOLDOWN_SECONDS
+        again = min(usual, self._retry * 2.0 ** min(self._failures - 1, 10))
+        return self._clock() - self._tried_at >= (again if self._failures else usual)
+
+    def _read(self) -> None:
         try:
-            self._keys = self._load()
-        except KeysUnreadable as wrong:
-            if not self._keys:
-                raise
-            logger.warning("keeping the keys that are known: %s", wrong)
-        self._tried_at = now
-        return True
+            keys = self._load()
+        except Exception as wrong:  # whatever the place holds: nobody must wait for a reading that has ended
+            logger.log(
+                logging.WARNING if isinstance(wrong, KeysUnreadable) else logging.ERROR,
+                "%s: %s",
+                "keeping the keys that are known" if self._keys else "no key can be read",
+                wrong,
+            )
+            with self._lock:
+                self._failures += 1
+                self._reading = None
+        else:
+            with self._lock:
+                self._keys, self._failures, self._reading = keys, 0, None
+
+
+class _Reading(NamedTuple):
+    """A reading of the keys that is under way."""
+
+    began: float
+    done: "Future[None]"
+
+    def left(self, seconds: float) -> float:
+        """Return how much is left of so many seconds since it began."""
+        return self.began + seconds - time.monotonic()
 
 
 def is_address(place: str) -> bool:
@@ -114,22 +187,35 @@ def signing_algorithm(key: PrivateKey) -> str:
 
 
 def _from_address(address: str) -> Callable[[], list[PyJWK]]:
-    client = PyJWKClient(address, cache_jwk_set=False, timeout=FETCH_SECONDS)
-
     def load() -> list[PyJWK]:
         try:
-            return _usable(client.fetch_data())
-        except (PyJWKClientError, ValueError) as wrong:
-            raise KeysUnreadable(f"{address}: {wrong}") from wrong
+            return _usable(json.loads(asyncio.run(_fetched(address))))
+        except (HTTPError, InvalidURL, OSError, TimeoutError, ValueError, RecursionError) as wrong:
+            raise KeysUnreadable(f"{address}: {type(wrong).__name__} {wrong}") from wrong
 
     return load
+
+
+async def _fetched(address: str) -> bytes:
+    """Fetch a key set, from this address and no other. Raises `ValueError`, `TimeoutError` or what httpx raises."""
+    # The system's certificates, as everything else on this machine uses them.
+    client = AsyncClient(verify=ssl.create_default_context(), timeout=FETCH_SECONDS, follow_redirects=False)
+    async with asyncio.timeout(FETCH_SECONDS), client, client.stream("GET", address) as response:
+        if response.status_code != HTTPStatus.OK:
+            raise ValueError(f"HTTP {response.status_code}, which is not 200")
+        document = b""
+        async for part in response.aiter_bytes():
+            document += part
+            if len(document) > DOCUMENT_BYTES:
+                raise ValueError(f"a key set of more than {DOCUMENT_BYTES} bytes")
+    return document
 
 
 def _from_file(path: Path) -> list[PyJWK]:
     try:
         content = path.read_bytes()
         return [_of_pem(content)] if b"-----BEGIN" in content else _usable(json.loads(content))
-    except (OSError, ValueError) as wrong:
+    except (OSError, ValueError, RecursionError) as wrong:
         raise KeysUnreadable(f"{path}: {wrong}") from wrong
 
 
@@ -149,7 +235,7 @@ def _of_pem(content: bytes) -> PyJWK:
 def _usable(document: Any) -> list[PyJWK]:
     try:
         keys = PyJWKSet.from_dict(document).keys
-    except (PyJWTError, AttributeError, TypeError) as wrong:
+    except (PyJWTError, AttributeError, TypeError, ValueError) as wrong:
         raise KeysUnreadable(f"no JWK set: {wrong}") from wrong
     usable = [key for key in keys if key.key_type in ALGORITHMS and key.public_key_use in {None, "sig"}]
     if not usable:

@@ -41,7 +41,8 @@ class LiveRosters:
         """Read with `rows`, which returns the rows of a statement."""
         self._rows = rows
         self._gatherings = {confined: self._gathered(confined=confined) for confined in (False, True)}
-        self._kept: LRUCache[UUID, tuple[_State, str]] = LRUCache(KEPT)
+        # Whoever is confined to other groups counts the class's versions in another way.
+        self._kept: LRUCache[tuple[UUID, Groups], tuple[_State, str]] = LRUCache(KEPT)
 
     async def read(self, class_id: UUID, wanted: str | None, groups: Groups) -> tuple[int, int | None, str, int, str | None]:
         """Return position, version, ETag, size and items of a roster; `wanted` is the ETag of what the caller says to have.
@@ -49,7 +50,8 @@ class LiveRosters:
         The version is null where there is no such class, or it is of none of the `groups` that the caller is confined to; the items where
         they are what the caller has, or too many for one page.
         """
-        kept = self._kept.get(class_id) if class_id in self._kept.cache else None
+        place = class_id, groups
+        kept = self._kept.get(place) if place in self._kept.cache else None
         known = _known(wanted) or (kept[0] if kept else (None, None, None))
         question = (class_id, *known, *confinement.question(groups))
         position, version, size, tables, items = await self._gatherings[groups is not None].answer(*question)
@@ -57,7 +59,7 @@ class LiveRosters:
             return position, None, "", 0, None
         state = _State(version, size, tables)
         if items is not None:
-            self._kept.put(class_id, (state, items))
+            self._kept.put(place, (state, items))
         elif kept is not None and kept[0] == state:
             items = kept[1]
         return position, version, state.etag, size, items

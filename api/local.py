@@ -1,7 +1,7 @@
 """A service without authentication trusts this machine, and a browser on it visits any page: what a page of elsewhere causes is refused.
 
 A page can send requests to loopback addresses, and with a name of its own that leads there (DNS rebinding) it could read the answers, too.
-The first shows in `Origin`, the second in `Host`.
+The first shows in `Origin` and, also where a browser leaves that out, in `Sec-Fetch-Site`; the second in `Host`.
 """
 
 from urllib.parse import urlsplit
@@ -16,7 +16,7 @@ _HELP = "Without authentication the service is for this machine only; see ROSTER
 
 
 class LocalOnly:
-    """Refuses requests for another host, or from a page of another host."""
+    """Refuses requests for another host, or from a page of another site."""
 
     def __init__(self, app: ASGIApp) -> None:
         """Wrap an ASGI app."""
@@ -27,7 +27,7 @@ class LocalOnly:
         if scope["type"] == "http":
             wrong = _foreign(scope)
             if wrong is not None:
-                response = problems.respond(Request(scope), "not-local", 403, f"{wrong} is not this machine. {_HELP}")
+                response = problems.respond(Request(scope), "not-local", 403, f"{wrong} says that it comes from elsewhere. {_HELP}")
                 await response(scope, receive, send)
                 return
         await self._app(scope, receive, send)
@@ -40,6 +40,9 @@ def _foreign(scope: Scope) -> str | None:
             return "Host"
         if name == b"origin" and not _is_local(value):
             return "Origin"
+        # `same-site` is a page on another port of this machine, `none` is somebody who typed the address.
+        if name == b"sec-fetch-site" and value not in {b"same-origin", b"same-site", b"none"}:
+            return "Sec-Fetch-Site"
     return None
 
 

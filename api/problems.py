@@ -1,6 +1,5 @@
 """Every refusal in one shape: `application/problem+json` (RFC 9457), from one table of domain errors."""
 
-import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -8,12 +7,14 @@ from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from api.policy import BODY_BYTES, BULK_BODY_BYTES
 from api.schemas.fields import ABSENT
 from domain.errors import (
     ClassArchived,
@@ -25,6 +26,9 @@ from domain.errors import (
     ItemsRefused,
     KeyReused,
     MembersRefused,
+    NotMigrated,
+    OutcomeUnknown,
+    ReleaseOutdated,
     StoreUnavailable,
     TooManyWithdrawals,
     Unknown,
@@ -34,13 +38,16 @@ from domain.values import escaped
 from projections.shadow import ShadowInUse
 from projections.skips import NotFailing, NotSkipped
 
-BODY_BYTES = 256 * 1024
-"""Most bytes of a request's body."""
-BULK_BODY_BYTES = 4 * 1024 * 1024
-"""Most bytes of the body of a command about many things."""
 MEDIA_TYPE = "application/problem+json"
+MOST_ERRORS = 100
+"""Most `errors` of one answer (design: at most 100, and their number)."""
 RETRY_AFTER = "1"
 """Seconds after which a 503 may be tried again."""
+
+_SHOWN_ERRORS = 5
+"""Most errors that `detail` repeats."""
+_DETAIL_LENGTH, _PART_LENGTH = 2000, 500
+"""Most characters of `detail`, and of each part of an error: a request may name things of any length."""
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +70,17 @@ class Problem(BaseModel):
     status: int = Field(examples=[422])
     detail: str = Field(examples=["The request breaks 1 rule: name needs 1 to 100 characters after trimming, not 0"])
     request_id: str | None = None
-    errors: list[ProblemError] = []
+    errors: list[ProblemError] = Field([], description="What is wrong, at most 100 of it.")
+    errors_count: int = Field(0, description="How many things are wrong, those that `errors` leaves out included.")
+
+
+class InvalidForm(Exception):
+    """The request breaks rules of form or value: `errors` names the first, `count` says how many there are."""
+
+    def __init__(self, errors: Sequence[Mapping[str, Any]], count: int | None = None) -> None:
+        """Take the errors, all where there is no `count`."""
+        super().__init__()
+        self.errors, self.count = errors, len(errors) if count is None else count
 
 
 class ReadTablesBehind(DomainError):
@@ -72,6 +89,10 @@ class ReadTablesBehind(DomainError):
 
 class TooManyStreams(DomainError):
     """As many feeds are open in this process as it serves. Try again, or read pages."""
+
+
+class ExpensiveReadsBusy(DomainError):
+    """Other whole histories, rosters and differences are read, as many as this process reads at once. Try again."""
 
 
 class RebuildNotPermitted(DomainError):
@@ -91,8 +112,12 @@ STATUS: Mapping[type[DomainError], int] = {
     TooManyWithdrawals: 409,
     VersionStale: 412,
     StoreUnavailable: 503,
+    OutcomeUnknown: 503,
+    ReleaseOutdated: 503,
+    NotMigrated: 503,
     ReadTablesBehind: 503,
     TooManyStreams: 503,
+    ExpensiveReadsBusy: 503,
     ShadowInUse: 409,
     NotFailing: 409,
     NotSkipped: 409,
@@ -102,15 +127,18 @@ STATUS: Mapping[type[DomainError], int] = {
 
 _NOT_OF_THE_DOMAIN = {
     "invalid-request": "The request breaks a rule of form or value. Each entry of errors names the place, the rule and what is wrong.",
+    "malformed-request": "What arrived can't be read as HTTP/1.1 (RFC 9112), or names no host.",
     "headers-too-large": "The request line and the headers may have 64 KiB.",
     "request-too-slow": "A request must arrive, with its body, within a minute.",
     "body-too-large": f"A body may have {BODY_BYTES} bytes; one of a command about many things {BULK_BODY_BYTES}.",
     "unsupported-media-type": "Bodies are JSON, declared with Content-Type: application/json.",
+    "not-acceptable": "The request's Accept takes none of the media types that the operation answers with; `offered` lists them.",
     "not-found": "No such path. The API is described at /docs.",
     "method-not-allowed": "The path exists, but not with this method. The API is described at /docs.",
-    "not-migrated": "The database is not at the migration that this release needs: run rosterlog migrate.",
     "projection-stalled": "Events wait to be projected and none is: see failure in /v1/projections.",
     "projection-leaderless": "No process projects events into the read tables: start rosterlog serve or rosterlog project.",
+    "replica-unavailable": "The replica for reads does not answer: see rosterlog_replica_up, and the server that "
+    "ROSTERLOG_READ_DATABASE_URL names.",
     "not-local": "The service has no authentication, so it answers this machine only, and no page of another one.",
     "unauthenticated": "The request needs a token that counts, as Authorization: Bearer <token>.",
     "scope-missing": "The token counts, but does not allow this. WWW-Authenticate names the scope that does.",
@@ -130,7 +158,7 @@ def explanations() -> dict[str, str]:
 
 
 def _explained(error: type[DomainError]) -> str:
-    sentence = re.sub(r"\{\w+\}", "…", (error.__doc__ or "").strip())
+    sentence = re.sub(r"\{\w+\}", "…", " ".join((error.__doc__ or "").split()))
     if issubclass(error, Unknown | Gone):
         return f"{sentence} The status is {404 if issubclass(error, Unknown) else 410} where the path names it, 409 where the body does."
     return sentence
@@ -145,29 +173,52 @@ def respond(
     rule: str,
     status: int,
     detail: str,
-    errors: list[dict[str, Any]] | None = None,
+    errors: Sequence[Mapping[str, Any]] | None = None,
     headers: Mapping[str, str] | None = None,
     more: Mapping[str, Any] | None = None,
+    count: int | None = None,
 ) -> Response:
-    """Return the answer to a refused request; what is `more` stands beside the members that every problem has."""
-    problem = {**document(rule, status, detail, errors or (), getattr(request.state, "request_id", None)), **(more or {})}
+    """Return the answer to a refused request; what is `more` stands beside the members that every problem has.
+
+    `count` is the number of errors, where `errors` are not all of them.
+    """
+    problem = {**document(rule, status, detail, errors or (), getattr(request.state, "request_id", None), count), **(more or {})}
     retry = {"Retry-After": RETRY_AFTER} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
-    # ASCII: a name that the request made up may hold what UTF-8 can't.
-    return Response(json.dumps(problem), status, {**retry, **(headers or {})}, MEDIA_TYPE)
+    return Response(msgspec.json.encode(problem), status, {**retry, **(headers or {})}, MEDIA_TYPE)
 
 
 def document(
-    rule: str, status: int | None, detail: str, errors: Sequence[Mapping[str, Any]], request_id: str | None = None
+    rule: str,
+    status: int | None,
+    detail: str,
+    errors: Sequence[Mapping[str, Any]],
+    request_id: str | None = None,
+    count: int | None = None,
 ) -> dict[str, Any]:
-    """Return a problem as JSON. Without a status it is that of a rule about something that the body names."""
+    """Return a problem as JSON, with the first errors of `count`, of so many as are given where it is None.
+
+    Without a status it is that of a rule about something that the body names.
+    """
     return {
         "type": f"/problems/{rule}",
-        "title": rule.replace("-", " ").capitalize(),
+        "title": title(rule),
         "status": status or (HTTPStatus.UNPROCESSABLE_ENTITY if rule == "invalid-request" else HTTPStatus.CONFLICT),
-        "detail": detail,
+        "detail": _shortened(detail, _DETAIL_LENGTH),
         "request_id": request_id,
-        "errors": list(errors),
+        "errors": [{name: _shortened(part, _PART_LENGTH) for name, part in one.items()} for one in errors[:MOST_ERRORS]],
+        "errors_count": len(errors) if count is None else count,
     }
+
+
+def title(rule: str) -> str:
+    """Return the name of a rule for people."""
+    return rule.replace("-", " ").capitalize()
+
+
+def _shortened(text: str, most: int) -> str:
+    """Return a text that JSON can hold and that is no longer than `most`; what a request names may be neither."""
+    text = text if len(text) <= most else f"{text[:most]}…"
+    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def refuse(request: Request, error: DomainError, more: Mapping[str, Any]) -> Response:
@@ -178,6 +229,7 @@ def refuse(request: Request, error: DomainError, more: Mapping[str, Any]) -> Res
 def install(app: FastAPI) -> None:
     """Let the app answer every error as a problem."""
     app.add_exception_handler(DomainError, _on_domain_error)
+    app.add_exception_handler(InvalidForm, _on_invalid_form)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, _on_unexpected)
@@ -204,19 +256,24 @@ async def _on_domain_error(request: Request, error: Exception) -> Response:
     return respond(request, error.rule, _status(request, error), str(error), getattr(error, "errors", None))
 
 
-def invalid(request: Request, errors: list[dict[str, Any]]) -> Response:
-    """Return the answer to a request that breaks rules of form or value."""
-    return respond(request, "invalid-request", 422, f"The request breaks {summary(errors)}", errors)
+def invalid(
+    request: Request, errors: Sequence[Mapping[str, Any]], count: int | None = None, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return the answer to a request that breaks rules of form or value, `count` of them, or as many as are given."""
+    return respond(request, "invalid-request", 422, f"The request breaks {summary(errors, count)}", errors, headers, count=count)
 
 
-def summary(errors: Sequence[Mapping[str, Any]]) -> str:
-    """Return how many rules are broken, and how."""
-    count = "1 rule" if len(errors) == 1 else f"{len(errors)} rules"
-    return f"{count}: {'; '.join(error['detail'] for error in errors)}"
+def summary(errors: Sequence[Mapping[str, Any]], count: int | None = None) -> str:
+    """Return how many rules are broken, and how the first of them are."""
+    count = len(errors) if count is None else count
+    shown = [_shortened(error["detail"], _PART_LENGTH) for error in errors[:_SHOWN_ERRORS]]
+    more = [f"and {count - len(shown)} more"] if count > len(shown) else []
+    return f"{'1 rule' if count == 1 else f'{count} rules'}: {'; '.join([*shown, *more])}"
 
 
-def errors_of(found: Sequence[Any], *place: str | int) -> list[dict[str, Any]]:
+def errors_of(wrong: ValidationError, *place: str | int) -> list[dict[str, Any]]:
     """Return what a validation found, with each place below `place`."""
+    found = wrong.errors(include_url=False, include_input=False)
     return [_of_pydantic({**one, "loc": (*place, *one["loc"])}) for one in found]
 
 
@@ -231,7 +288,12 @@ def _at(field: str, rule: str, detail: str) -> dict[str, Any]:
 
 async def _on_invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return invalid(request, errors_of(error.errors()))
+    return invalid(request, [_of_pydantic(one) for one in error.errors()])
+
+
+async def _on_invalid_form(request: Request, error: Exception) -> Response:
+    assert isinstance(error, InvalidForm)
+    return invalid(request, error.errors, error.count)
 
 
 def _of_pydantic(error: Mapping[str, Any]) -> dict[str, Any]:
@@ -251,23 +313,10 @@ _RULES = {"missing": "required", "extra_forbidden": "unknown-field", "enum": "on
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    if error.status_code == HTTPStatus.BAD_REQUEST:
-        # The framework's word for JSON that its parser, deeper in the stack than ours, could not take.
-        return invalid(request, [{"pointer": "", "rule": "json", "detail": "the body is nested too deeply"}])
     phrase = HTTPStatus(error.status_code).phrase
     rule = re.sub(r"[^a-z]+", "-", phrase.lower())
-    headers = dict(error.headers or {})
-    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["Allow"] = ", ".join(sorted(_allowed(request)))
-    detail = error.detail if error.detail != phrase else f"{request.method} {request.url.path}: {phrase}. The API is described at /docs."
-    return respond(request, rule, error.status_code, detail, headers=headers)
-
-
-def _allowed(request: Request) -> set[str]:
-    """Return the methods of every route that has the request's path; the framework names those of one route only."""
-    paths: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
-    templates = {template: re.sub(r"\{\w+\}", "[^/]+", template) for template in paths}
-    return {method.upper() for path, pattern in templates.items() if re.fullmatch(pattern, request.url.path) for method in paths[path]}
+    detail = error.detail if error.detail != phrase else f"{request.method} {request.scope['path']}: {phrase}."
+    return respond(request, rule, error.status_code, detail, headers=error.headers)
 
 
 async def _on_unexpected(request: Request, error: Exception) -> Response:

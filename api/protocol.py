@@ -1,4 +1,4 @@
-"""The server's HTTP protocol, with what uvicorn's has not: limits of a request's head and arrival, and an end for endless responses.
+"""The server's HTTP protocol, with what uvicorn's has not: limits, problems for what is no HTTP, and an end for endless responses.
 
 Without the limits one caller could fill the memory with a header that never ends, or hold connections open a byte at a time.
 """
@@ -16,17 +16,19 @@ ARRIVAL_SECONDS = 60.0
 """How long a request may take to arrive, its body included."""
 
 _SAYS = {
+    400: ("malformed-request", "This can't be read as HTTP/1.1: the request line, a header or the length of the body is malformed."),
     408: ("request-too-slow", f"The request did not arrive within {ARRIVAL_SECONDS:.0f} seconds."),
     431: ("headers-too-large", f"The request line and headers are larger than {HEAD_BYTES} bytes."),
 }
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """Answers 431 to a head that is too large and 408 to a request that arrives too slowly, and closes the connection."""
+    """Answers 431 to a head that is too large, 408 to a request that arrives too slowly, 400 to what is no HTTP; then it closes."""
 
     _arriving = False
     _in_head = False
     _head_bytes = 0
+    _refused = False
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -42,6 +44,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; most requests arrive whole, and pass without a timer."""
+        if self._refused:
+            return
         super().data_received(data)
         if self._in_head:
             self._head_bytes += len(data)
@@ -60,8 +64,14 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """End counting the head."""
+        """End counting the head, and refuse one that names its host in no way or in two (RFC 9112, sections 3.2 and 3.2.2)."""
         self._in_head = False
+        hosts = [place for place, (name, _) in enumerate(self.headers) if name == b"host"]
+        if len(hosts) > 1 or (not hosts and self.parser.get_http_version() == "1.1") or b"#" in self.url:
+            raise ValueError
+        if b"://" in self.url and not self.url.startswith(b"/"):
+            # The target names the host, and goes before the header.
+            self.headers[:] = [*(header for header in self.headers if header[0] != b"host"), (b"host", self.url.split(b"/", 3)[2])]
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -85,23 +95,32 @@ class GuardedProtocol(HttpToolsProtocol):
             self._timer.cancel()
             self._timer = None
 
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 uvicorn's words
+        """Refuse what can't be read as HTTP."""
+        self._refuse(400)
+
     def _refuse(self, status: int) -> None:
-        """Close the connection, with an answer where none has begun."""
+        """Close the connection, with an answer where none has begun; what is under way for the request before gets its end."""
         self._arriving = self._in_head = False
+        self._refused = True
         self._unwatch()
         if self.transport.is_closing():
             return
-        if self.cycle is None or not self.cycle.response_started or self.cycle.response_complete:
-            self.transport.write(_answer(status))
+        answering = self.cycle is not None and not self.cycle.response_complete
+        if answering and not self.cycle.more_body:
+            # That request has arrived whole: an answer written here would be taken for its own.
+            self.cycle.keep_alive = False
+            return
+        if not answering or not self.cycle.response_started:
+            self.transport.write(_answer(status, self.server_state.default_headers))
         self.transport.close()
 
 
-def _answer(status: int) -> bytes:
+def _answer(status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
     rule, detail = _SAYS[status]
     title = rule.replace("-", " ").capitalize()
     problem = {"type": f"/problems/{rule}", "title": title, "status": status, "detail": detail, "request_id": None, "errors": []}
     body = json.dumps(problem).encode()
-    head = (
-        f"HTTP/1.1 {status} {title}\r\ncontent-type: application/problem+json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
-    )
-    return head.encode() + body
+    own = [(b"content-type", b"application/problem+json"), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+    lines = [f"HTTP/1.1 {status} {title}".encode(), *(b"%b: %b" % header for header in [*headers, *own])]
+    return b"\r\n".join([*lines, b"", body])

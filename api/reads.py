@@ -1,23 +1,22 @@
 """Answering reads: one statement, its rows as JSON made in the database, and the headers every read has."""
 
-import asyncio
 import hashlib
 import json
-import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import psycopg
 from fastapi import Request
 from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import PoolTimeout
 from starlette.responses import Response
 
 from api import confinement, cursors
 from api.confinement import groups_of
 from api.gathering import Gathering, Row
+from api.headers import known_tags
 from api.live_rosters import LiveRosters
 from api.moments import Moment
 from api.problems import ReadTablesBehind
@@ -34,12 +33,16 @@ from domain.errors import (
     UserRemoved,
     UserUnknown,
 )
+from domain.sessions import AsyncPool
+from domain.silence import DatabaseSilent, heard
 from domain.values import Groups
 from projections import many, queries
 from projections.queries import CLASS_BY_ID, GROUP_BY_ID, MEMBER_BY_ID, USER_BY_ID, Listing, Parameters, Thing
 from projections.replica import POSITION, ReplicaVisibility
-from projections.silence import DatabaseSilent, heard
 from projections.visibility import Visibility
+
+if TYPE_CHECKING:
+    from api.replica import Replica
 
 WAIT_SECONDS = 5.0
 """How long a read waits for `min_position`, and a command for its own change to be visible."""
@@ -47,22 +50,21 @@ WAIT_SECONDS = 5.0
 SILENT_SECONDS = 35.0
 """How long a read waits for the database's answer: longer than its `statement_timeout`, which a silent server can't tell us about."""
 
-STREAMING = 4
-"""How many streams may read at the same moment: the other connections are for those who wait for one answer."""
-
 _UNKNOWN: Mapping[str, type[Unknown]] = {"group": GroupUnknown, "user": UserUnknown, "class": ClassUnknown}
 _GONE: Mapping[str, type[Gone]] = {"group": GroupDeleted, "user": UserRemoved, "class": ClassDeleted}
-_ETAG = re.compile(r'(?:W/)?"([^"]*)"')
 
 
 class Reads:
     """The read side of the service, as the routes use it."""
 
+    patience: float | None = None
+    """How long a read waits for a connection, in seconds; None: as long as the pool says."""
+
     def __init__(
         self,
-        pool: AsyncConnectionPool[AsyncConnection[Any]],
+        pool: AsyncPool,
         visibility: Visibility | ReplicaVisibility,
-        replica: "Reads | None" = None,
+        replica: "Replica | None" = None,
     ) -> None:
         """Read over connections of `pool`, and wait with `visibility`; a `replica` reads what is not of the past."""
         self._pool = pool
@@ -71,12 +73,11 @@ class Reads:
         self._rosters = LiveRosters(self.rows)
         things = (GROUP_BY_ID, USER_BY_ID, CLASS_BY_ID, MEMBER_BY_ID)
         self._things = {(thing.kind, confined): self._gathered(thing, confined=confined) for thing in things for confined in (False, True)}
-        self.streaming = asyncio.Semaphore(STREAMING)
 
     async def thing(self, request: Request, thing: Thing, ids: Mapping[str, UUID], reading: Reading) -> Response:
         """Answer with one thing. Raises that it is unknown or gone."""
-        if self._replica is not None and _is_live(reading):
-            return await self._replica.thing(request, thing, ids, reading)
+        if answer := await self._at_replica(reading, lambda replica: replica.thing(request, thing, ids, reading)):
+            return answer
         at = await self._moment(reading)
         position, version, item = await self.found(thing, ids, at, groups_of(request))
         return _answer(request, item, position, f'"{version}"')
@@ -96,12 +97,12 @@ class Reads:
 
     async def roster(self, request: Request, class_id: UUID, page: MemberPage) -> Response:
         """Answer with a page of a roster. Raises that the class is unknown or gone."""
-        if self._replica is not None and _is_live(page):
-            return await self._replica.roster(request, class_id, page)
+        if answer := await self._at_replica(page, lambda replica: replica.roster(request, class_id, page)):
+            return answer
         if page.model_fields_set <= {"limit", "min_position"}:
             await self.wait_for(page.min_position)
             groups = groups_of(request)
-            position, version, etag, size, items = await self._rosters.read(class_id, request.headers.get("if-none-match"), groups)
+            position, version, etag, size, items = await self._rosters.read(class_id, _only_tag(request), groups)
             if version is None:
                 await self._raise_missing(CLASS_BY_ID, {"class_id": class_id}, position, None, groups)
             elif size <= page.limit:
@@ -112,8 +113,8 @@ class Reads:
         self, request: Request, listing: Listing, ids: Mapping[str, UUID], page: Page | PageAsOf, filters: Mapping[str, Any] | None = None
     ) -> Response:
         """Answer with one page of a list. Raises that the thing it belongs to is unknown or gone."""
-        if self._replica is not None and _is_live(page):
-            return await self._replica.listing(request, listing, ids, page, filters)
+        if answer := await self._at_replica(page, lambda replica: replica.listing(request, listing, ids, page, filters)):
+            return answer
         at, groups = await self._moment(page), groups_of(request)
         given = {name: value for name, value in (filters or {}).items() if value is not None}
         scope = cursors.scope(listing.name, **ids, **given)
@@ -134,9 +135,11 @@ class Reads:
 
     async def replica_position(self) -> int | None:
         """Return the position that the replica's tables reflect, None where there is no replica. Raises `StoreUnavailable`."""
-        if self._replica is None:
-            return None
-        ((position,),) = await self._replica.rows(POSITION, {})
+        return None if self._replica is None else await self._replica.position()
+
+    async def position_shown(self) -> int:
+        """Return the position that the read tables reflect. Raises `StoreUnavailable`."""
+        ((position,),) = await self.rows(POSITION, {})
         return int(position)
 
     async def wait_for(self, position: int | None) -> None:
@@ -148,7 +151,7 @@ class Reads:
     async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:
         """Lend a connection. Raises `StoreUnavailable`."""
         try:
-            async with self._pool.connection() as connection:
+            async with self._pool.connection(self.patience) as connection:
                 yield connection
         except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError, PoolTimeout) as lost:
             raise StoreUnavailable from lost
@@ -170,6 +173,10 @@ class Reads:
         await self._pool.drain()
         async with self.connection() as connection:
             return await _fetched(connection, statement, parameters, prepare=prepare)
+
+    async def _at_replica(self, reading: Reading, ask: Callable[["Reads"], Awaitable[Response]]) -> Response | None:
+        """Return what the replica answers; None where there is none, it is gone, or the reading is of the past."""
+        return await self._replica.answer(ask) if self._replica is not None and is_live(reading) else None
 
     def _gathered(self, thing: Thing, *, confined: bool) -> Gathering:
         statement = many.things(thing, confined=confined)
@@ -223,7 +230,7 @@ async def _fetched(
         return await (await connection.execute(statement, parameters, prepare=prepare)).fetchall()
 
 
-def _is_live(reading: Reading) -> bool:
+def is_live(reading: Reading) -> bool:
     """Tell whether a reading is of the read tables as they are, not of a moment of the past."""
     return not isinstance(reading, ReadingAsOf) or (reading.as_of is None and reading.at_position is None)
 
@@ -246,10 +253,21 @@ def _digest(body: str) -> str:
 
 def _answer(request: Request, body: str, position: int, etag: str) -> Response:
     headers = {"Roster-Position": str(position), "ETag": etag, "Cache-Control": "private, no-cache"}
-    wanted = request.headers.get("if-none-match")
-    if wanted is not None and (wanted.strip() == "*" or etag.strip('"') in _ETAG.findall(wanted)):
+    if is_known(request, etag):
         return Response(status_code=304, headers=headers)
     return Response(body, headers=headers, media_type="application/json")
+
+
+def is_known(request: Request, etag: str) -> bool:
+    """Tell whether the caller says to have what this ETag stands for."""
+    known = known_tags(request)
+    return known is None or etag.strip('"') in known
+
+
+def _only_tag(request: Request) -> str | None:
+    """Return the one entity tag that the caller says to have, None where there are several or none."""
+    known = known_tags(request)
+    return f'"{next(iter(known))}"' if known is not None and len(known) == 1 else None
 
 
 def _written(value: object) -> str:

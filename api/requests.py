@@ -12,7 +12,7 @@ from api.metrics import Metrics
 CLIENT_GONE = 499
 """Stands for the status of a request whose caller did not wait for the answer; no answer has it."""
 UNROUTED = "none"
-"""Stands for the route of a request that did not get to one."""
+"""Stands for the route of a request that is of no operation."""
 _PATH_LENGTH = 200
 
 
@@ -53,12 +53,11 @@ class Requests:
             self._note(scope, status, seconds, perf_counter() - began)
 
     def _note(self, scope: Scope, status: int, seconds: float, whole: float) -> None:
-        method, route = scope["method"], scope.get("route")
-        template = getattr(route, "path", UNROUTED)
+        method, operation = scope["method"], scope.get("operation")
+        template = operation.template if operation else UNROUTED
         self._metrics.answered(method, template, status)
-        operation = getattr(route, "operation_id", None)
-        if operation is not None and seconds:
-            self._metrics.took(operation, seconds, command=method != "GET")
+        if operation and seconds:
+            self._metrics.took(operation.id, seconds, command=method != "GET")
         if self._access is not None:
             self._access.info(
                 "request",

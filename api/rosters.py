@@ -7,9 +7,9 @@ from fastapi import Request
 from starlette.responses import Response
 
 from api.confinement import groups_of
+from api.expensive import ExpensiveReads
 from api.moments import Moment
-from api.negotiation import CSV, JSON, NDJSON, negotiated
-from api.reads import Reads
+from api.negotiation import media_type_of
 from api.schemas.queries import ReadingAsOf
 from api.streams import Items, streamed
 from projections import queries, rosters
@@ -18,7 +18,7 @@ CLASSES_AT_ONCE = 20
 """How many rosters a stream reads at once: some hundred rows, for classes of a usual size."""
 
 
-async def answer(request: Request, reads: Reads, group_id: UUID, reading: ReadingAsOf) -> Response:
+async def answer(request: Request, reads: ExpensiveReads, group_id: UUID, reading: ReadingAsOf) -> Response:
     """Answer with all rosters of a group. Raises that the group is unknown or gone."""
     await reads.wait_for(reading.min_position)
     at = await reads.position(Moment(reading.as_of, reading.at_position))
@@ -27,15 +27,17 @@ async def answer(request: Request, reads: Reads, group_id: UUID, reading: Readin
     first = await _rosters(reads, classes[:CLASSES_AT_ONCE], at)
 
     async def pages() -> AsyncIterator[Items]:
-        yield first
-        for start in range(CLASSES_AT_ONCE, len(classes), CLASSES_AT_ONCE):
-            async with reads.streaming:
-                page = await _rosters(reads, classes[start : start + CLASSES_AT_ONCE], at)
+        for page in first:
             yield page
+        for start in range(CLASSES_AT_ONCE, len(classes), CLASSES_AT_ONCE):
+            for page in await _rosters(reads.later, classes[start : start + CLASSES_AT_ONCE], at):
+                yield page
 
-    return streamed(negotiated(request, JSON, CSV, NDJSON), rosters.COLUMNS, pages(), at, "rosters")
+    return streamed(media_type_of(request), rosters.COLUMNS, pages(), at, "rosters")
 
 
-async def _rosters(reads: Reads, classes: list[tuple[UUID, str]], at: int) -> Items:
-    ids, names = [row[0] for row in classes], [row[1] for row in classes]
-    return [rosters.item(row) for row in await reads.rows(rosters.ROSTERS, {"ids": ids, "names": names, "at": at})]
+async def _rosters(reads: ExpensiveReads, classes: list[tuple[UUID, str]], at: int) -> list[Items]:
+    """Return the rosters of some classes, in pages that take little time to write."""
+    parameters = {"ids": [row[0] for row in classes], "names": [row[1] for row in classes], "at": at}
+    pages = reads.pages(rosters.ROSTERS, parameters)
+    return [[rosters.item(row) for row in rows] async for rows in pages]

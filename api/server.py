@@ -5,9 +5,9 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.supervisors import Multiprocess
 
 from api.protocol import GuardedProtocol
+from api.workers import Workers
 
 KEEP_ALIVE_SECONDS = 75
 """How long an idle connection stays open: longer than clients and proxies commonly wait, so that they, not we, close it."""
@@ -27,6 +27,8 @@ OPTIONS: dict[str, Any] = {
     "log_config": None,
     "access_log": False,
     "server_header": False,
+    # On every answer, those of the protocol itself included: no browser is to take one for something else.
+    "headers": [("X-Content-Type-Options", "nosniff")],
 }
 """What uvicorn is told wherever we serve."""
 
@@ -42,24 +44,12 @@ def spare_the_collector() -> None:
     gc.set_threshold(50_000, 20, 1_000)
 
 
-class _Workers(Multiprocess):
-    """Several workers on one socket, which takes no connections any more once they end.
-
-    As long as the process that started them keeps it open, callers would wait in line for nobody, and then be cut off.
-    """
-
-    def terminate_all(self) -> None:
-        """Close the socket, and let the workers end."""
-        for line in self.sockets:
-            line.close()
-        super().terminate_all()
-
-
 def run(app: FastAPI | str, host: str, port: int, workers: int = 1) -> None:
     """Serve `app`, or with several workers what the function of that name returns, until a signal ends it."""
     spare_the_collector()
     if workers == 1:
-        uvicorn.run(app, factory=isinstance(app, str), host=host, port=port, **OPTIONS)
+        # Said, because uvicorn would else take the number from WEB_CONCURRENCY, and not start.
+        uvicorn.run(app, factory=isinstance(app, str), host=host, port=port, workers=1, **OPTIONS)
         return
     config = uvicorn.Config(app, factory=isinstance(app, str), host=host, port=port, workers=workers, **OPTIONS)
-    _Workers(config, [config.bind_socket()]).run()
+    Workers(config, [config.bind_socket()]).run()

@@ -5,59 +5,51 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
 import psycopg
 from anyio.to_thread import run_sync
-from psycopg import AsyncConnection, Connection
-from psycopg_pool import AsyncConnectionPool
+from psycopg import Connection
 
-from api.database import Databases, patient
+from api.database import Databases
+from api.expensive import CONNECTIONS, Budget, ExpensiveReads
 from api.feed import Feed
-from api.gathering import Gathering, Row
 from api.handover import Handover
 from api.histories import Histories
+from api.keys import Keys
 from api.metrics import NOTE_SECONDS, Metrics, is_one_of_several
+from api.probing import Answer, Probing, Question
 from api.problems import RebuildNotPermitted
+from api.readiness import Condition, Readiness, standing
 from api.reads import Reads
-from api.replica import ReplicaReads
+from api.replica import Replica, ReplicaReads, ReplicaWatch
+from api.settings import Settings
+from domain import sessions
 from domain.errors import StoreUnavailable
 from domain.event_store import PostgresLog
 from domain.roster import Roster
-from migrations import commands as migrations
+from domain.sessions import SETUP_SECONDS, AsyncPool
 from projections import rebuild
 from projections.head import Head
 from projections.rebuild import Rebuild
 from projections.replica import ReplicaVisibility
 from projections.runner import Runner
-from projections.silence import heard, heard_by_thread
-from projections.status import ProjectionStatus, projection_status
 from projections.visibility import Visibility
 
-Answer = TypeVar("Answer")
-
-SETUP_SECONDS = 5.0
-"""How long a new connection may take to be set up, and how long a pool tries to replace a lost one before it waits to be asked again."""
 ANSWER_SECONDS = 10.0
 """How long the database may take to answer an operator's question."""
 
 logger = logging.getLogger(__name__)
 
 
-class Standing(NamedTuple):
-    """The migration that the database is at and, unless this release lacks one there, the projection's status."""
-
-    revision: str | None
-    projection: ProjectionStatus | None
-
-
 class Service:
     """Write side, read side, projector and operations of one process on one database."""
 
-    def __init__(self, databases: Databases, metrics: Metrics, *, project: bool = True) -> None:
-        """Serve `databases`, counting with `metrics`; without `project`, leave the projection to other processes."""
+    def __init__(self, databases: Databases, metrics: Metrics, settings: Settings, keys: Keys | None = None) -> None:
+        """Serve `databases` as `settings` say, counting with `metrics`; tokens are checked with `keys`."""
         self._databases = databases
         self.metrics = metrics
         self._log = PostgresLog(databases.write, pool_size=16, on_append=metrics.appended)
@@ -65,16 +57,30 @@ class Service:
         self.handover = Handover()
         self.visibility = Visibility(databases.main)
         self._pools = {"reads": _pool(databases.main, "reads")}
-        replica = None
-        if databases.replica is not None:
-            pool = self._pools["replica"] = _pool(databases.replica, "replica")
-            replica = ReplicaReads(pool, ReplicaVisibility(pool))
+        self._watch: ReplicaWatch | None = None
+        replica = None if databases.replica is None else self._replica(databases.replica, settings)
         self.reads = Reads(self._pools["reads"], self.visibility, replica)
-        self.histories = Histories(self.reads)
+        self._pools["expensive"] = _pool(databases.main, "expensive", CONNECTIONS)
+        self.expensive = ExpensiveReads(Budget(self._pools["expensive"]), self.visibility)
+        self.histories = Histories(self.reads, self.expensive)
         self._head = Head(databases.main)
-        self.feed = Feed(self.reads, self._head)
-        self._standing = Gathering(self._ask_standing)
-        self._runner = Runner(databases.project, process_name("serve")) if project else None
+        self.feed = Feed(self.reads, self.expensive, self._head)
+        self._probing = Probing(databases.main, "probing")
+        self._operating = Probing(databases.main, "operating")
+        # With an account of its own for that, the connection is opened when it is needed.
+        same = databases.project == databases.main
+        self._projecting = self._operating if same else Probing(databases.project, "projecting")
+        self._looking = ThreadPoolExecutor(1, "looking")
+        self._readiness = Readiness(
+            lambda: self._probing.answer(standing, ANSWER_SECONDS),
+            self.reads.position_shown,
+            lambda: asyncio.get_running_loop().run_in_executor(self._looking, self._log.max_notification_id),
+            {
+                "replica-unavailable": lambda: replica is not None and replica.is_gone,
+                "keys-unreadable": lambda: keys is not None and keys.unreadable,
+            },
+        )
+        self._runner = Runner(databases.project, process_name("serve")) if settings.project else None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -85,6 +91,14 @@ class Service:
             for pool in self._pools.values():
                 closing.push_async_callback(pool.close)
                 await pool.open()
+            for probing in {self._probing, self._operating, self._projecting}:
+                closing.callback(probing.close)
+            for probing in (self._probing, self._operating):
+                await probing.open(SETUP_SECONDS)
+            closing.callback(self._looking.shutdown, wait=False)
+            if self._watch is not None:
+                closing.push_async_callback(self._watch.stop)
+                await self._watch.start()
             closing.push_async_callback(self.visibility.stop)
             self.visibility.start()
             closing.push_async_callback(self._head.stop)
@@ -108,16 +122,13 @@ class Service:
             self.note()
             await asyncio.sleep(NOTE_SECONDS)
 
-    async def ask(self, question: Callable[[Connection[Any]], Answer]) -> Answer:
-        """Put a synchronous question over a connection of its own. Raises `StoreUnavailable`."""
-        return await run_sync(_ask, self._databases.main, question)
+    async def ask(self, question: Question[Answer]) -> Answer:
+        """Put an operator's question, one after the other, over a kept connection. Raises `StoreUnavailable`."""
+        return await self._operating.answer(question, ANSWER_SECONDS)
 
-    async def standing(self) -> Standing:
-        """Return where the database stands. Whoever asks meanwhile shares a connection for it. Raises `StoreUnavailable`."""
-        return Standing(*await self._standing.answer())
-
-    async def _ask_standing(self, askers: Sequence[Row]) -> Sequence[Row]:
-        return [await self.ask(_standing)] * len(askers)
+    async def condition(self) -> Condition:
+        """Return whether this process can serve, and what is wrong."""
+        return await self._readiness.condition()
 
     async def start_rebuild(self) -> Rebuild:
         """Start a rebuild in the background. Raises `ShadowInUse`, `StoreUnavailable`."""
@@ -127,7 +138,13 @@ class Service:
 
     async def cancel_rebuild(self) -> bool:
         """Ask the running rebuild to end; tell whether there is one. Raises `StoreUnavailable`."""
-        return await run_sync(_ask, self._databases.project, rebuild.cancel)
+        return await self._projecting.answer(rebuild.cancel, ANSWER_SECONDS)
+
+    def _replica(self, conninfo: str, settings: Settings) -> Replica:
+        pool = self._pools["replica"] = _pool(conninfo, "replica")
+        reads = ReplicaReads(pool, ReplicaVisibility(pool))
+        self._watch = ReplicaWatch(conninfo, reads.give_up)
+        return Replica(reads, self._watch, fallback=settings.replica_fallback)
 
     def _claim_rebuild(self) -> Rebuild:
         try:
@@ -142,7 +159,7 @@ class Service:
 def connected(conninfo: str) -> Iterator[Connection[Any]]:
     """Open a connection that commits by itself. Raises `StoreUnavailable`."""
     try:
-        with psycopg.connect(patient(conninfo), autocommit=True) as connection:
+        with sessions.connect(conninfo) as connection:
             yield connection
     except psycopg.OperationalError as lost:
         raise StoreUnavailable from lost
@@ -153,27 +170,8 @@ def process_name(does: str) -> str:
     return f"rosterlog {does} {socket.gethostname()[:30]}:{os.getpid()}"
 
 
-def _ask(conninfo: str, question: Callable[[Connection[Any]], Answer]) -> Answer:
-    with connected(conninfo) as connection, heard_by_thread(connection, ANSWER_SECONDS):
-        return question(connection)
-
-
-def _standing(connection: Connection[Any]) -> Standing:
-    revision = migrations.revision(connection)
-    return Standing(revision, None if migrations.lacks(revision) else projection_status(connection))
-
-
-def _pool(conninfo: str, name: str) -> AsyncConnectionPool[AsyncConnection[Any]]:
-    # By default a pool that lost its connections tries less and less often, and after a long outage not for minutes.
-    return AsyncConnectionPool(
-        conninfo, min_size=1, max_size=16, timeout=5, reconnect_timeout=SETUP_SECONDS, open=False, configure=_configure, name=name
-    )
-
-
-async def _configure(connection: AsyncConnection[Any]) -> None:
-    await connection.set_autocommit(True)
-    with heard(connection, SETUP_SECONDS):
-        await connection.execute("SET timezone = 'UTC'; SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '10s'")
+def _pool(conninfo: str, name: str, most: int = 16) -> AsyncPool:
+    return sessions.async_pool(conninfo, sessions.READING, name, most=most, seconds=5)
 
 
 def _run_rebuild(started: Rebuild) -> None:

@@ -25,7 +25,8 @@ class Settings(BaseSettings):
     write_database_url: str | None = Field(None, description="The same database, by the account that appends to the log.")
     project_database_url: str | None = Field(None, description="The same database, by the account that projects and rebuilds.")
     read_database_url: str | None = Field(None, description="A replica of the database, for reads of the read tables as they are.")
-    data_dir: Path = Field(Path("data"), description="Where the embedded PostgreSQL keeps its files.")
+    replica_fallback: bool = Field(True, description="Whether the primary answers a replica's reads where that is gone.")  # noqa: FBT003
+    data_dir: Path = Field(Path("data"), description="Where the embedded PostgreSQL keeps its files; not used beside database_url.")
     auth_keys: str | None = Field(None, description="Keys to check tokens with: a JWK set's https address or file, or a key as PEM.")
     auth_issuer: str | None = Field(None, validate_default=True, description="Who issues the tokens: their claim iss.")
     auth_audience: str | None = Field(None, validate_default=True, description="Whom they are issued for: their claim aud.")
@@ -40,6 +41,7 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=1, le=65535, description="The port to serve on.")
     workers: int = Field(1, ge=1, le=64, description="How many processes serve.")
     project: bool = Field(True, description="Whether serving processes project, too, or leave that to others.")  # noqa: FBT003
+    ready_strict: bool = Field(False, description="Whether /readyz is 503 for whatever is degraded.")  # noqa: FBT003
     access_log: bool = Field(True, description="Whether each request leaves a line in the log.")  # noqa: FBT003
 
     @classmethod

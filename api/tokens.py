@@ -1,6 +1,8 @@
 """Bearer tokens: JSON Web Tokens of the district's identity provider (RFC 9068), checked against its keys."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import jwt
+from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from jwt import PyJWK
 from jwt.exceptions import PyJWTError
@@ -19,6 +22,8 @@ from domain.values import Groups, Provenance
 
 KNOWN_SECONDS = 60
 """How long a token that was checked is not checked again: a withdrawn key ends its tokens this much later."""
+CHECKS = 2
+"""How many signatures are checked at the same moment, in threads that no other work can use up."""
 _KNOWN = 1000
 _LENGTH = 8 * 1024
 
@@ -49,7 +54,8 @@ class Tokens:
         """Check tokens as the settings say, which must configure authentication."""
         assert settings.auth_keys is not None
         self._settings = settings
-        self._keys = Keys(settings.auth_keys)
+        self.keys = Keys(settings.auth_keys)
+        self._checking = CapacityLimiter(CHECKS)
         self._known: dict[str, tuple[Principal, float]] = {}
 
     async def principal(self, authorization: list[str]) -> Principal:
@@ -57,28 +63,33 @@ class Tokens:
         token = _bearer(authorization)
         known, until = self._known.get(token, (None, 0.0))
         if known is None or until < time.time():
-            known = await run_sync(self._check, token)
+            head = _head(token)
+            key = await self.keys.found(head.get("kid"))
+            known = await run_sync(self._check, token, head, key, limiter=self._checking)
             self._remember(token, known)
         return known
+
+    async def still_counts(self, authorization: list[str]) -> bool:
+        """Tell whether the headers that a long answer began with would begin it now. Where the keys can't be read, they would."""
+        try:
+            await self.principal(authorization)
+        except Unauthenticated:
+            return False
+        except KeysUnreadable:
+            pass
+        return True
 
     def _remember(self, token: str, principal: Principal) -> None:
         if len(self._known) >= _KNOWN:
             self._known.clear()
         self._known[token] = principal, min(principal.expires_at, time.time() + KNOWN_SECONDS)
 
-    def _check(self, token: str) -> Principal:
-        try:
-            header = jwt.get_unverified_header(token)
-            key = self._keys.find(header.get("kid"))
-            if key is None:
-                raise Unauthenticated("its key is unknown")
-            claims = self._verified(token, key, header)
+    def _check(self, token: str, head: dict[str, Any], key: PyJWK | None) -> Principal:
+        if key is None:
+            raise Unauthenticated("its key is unknown")
+        with _readable():
+            claims = self._verified(token, key, head)
             expires_at = float(claims["exp"]) + self._settings.auth_clock_skew
-        except PyJWTError as wrong:
-            raise Unauthenticated(str(wrong)) from wrong
-        except (ValueError, TypeError, ArithmeticError, RecursionError) as wrong:
-            # What the library does not expect: JSON without end, a time that is none.
-            raise Unauthenticated("it can't be read") from wrong
         return Principal(self._actor(claims), self._scopes(claims), expires_at, self._groups(claims))
 
     def _verified(self, token: str, key: PyJWK, header: dict[str, Any]) -> dict[str, Any]:
@@ -125,6 +136,24 @@ class Tokens:
         except (ValueError, TypeError, AttributeError):
             given = None
         raise Unauthenticated(f"its claim {name}, which confines it to groups, is no list of ids")
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Let the block read a token. Raises `Unauthenticated` where it can't."""
+    try:
+        yield
+    except PyJWTError as wrong:
+        raise Unauthenticated(str(wrong)) from wrong
+    except (ValueError, TypeError, ArithmeticError, RecursionError) as wrong:
+        # What the library does not expect: JSON without end, a time that is none.
+        raise Unauthenticated("it can't be read") from wrong
+
+
+def _head(token: str) -> dict[str, Any]:
+    with _readable():
+        head: dict[str, Any] = jwt.get_unverified_header(token)
+    return head
 
 
 def _bearer(authorization: list[str]) -> str:

@@ -11,12 +11,12 @@ from threading import Event
 from typing import Any
 from uuid import UUID, uuid4
 
-import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from api.embedded import Binaries, EmbeddedPostgres
 from benchmarks.library import StockApplication, environment_of
 from benchmarks.server import database, rate_of, say, server
+from domain import sessions
 from domain.classes import Class
 from domain.event_store import PostgresLog
 from domain.roster import Roster
@@ -87,7 +87,7 @@ def _ours(postgres: EmbeddedPostgres) -> tuple[float, int]:
 def _follow(conninfo: str, done: Event) -> int:
     """Read the log by position until the writers are done and return how many events were seen."""
     seen = position = 0
-    with psycopg.connect(conninfo, autocommit=True) as connection:
+    with sessions.connect(conninfo) as connection:
         last_look = False
         while not last_look:
             last_look = done.wait(FOLLOW_SECONDS)
@@ -121,7 +121,7 @@ def _rate(classes: list[UUID], fill: Callable[[UUID], object]) -> float:
 def _pgbench(postgres: EmbeddedPostgres, script: str) -> float:
     """Return transactions a second of one script with as many clients as we have writers."""
     parts = conninfo_to_dict(database(postgres, migrated=False))
-    with psycopg.connect(postgres.conninfo(str(parts["dbname"])), autocommit=True) as connection:
+    with sessions.connect(postgres.conninfo(str(parts["dbname"]))) as connection:
         connection.execute(TABLE)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "script.sql"

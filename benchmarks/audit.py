@@ -22,7 +22,7 @@ import psycopg
 
 from benchmarks.district import FIRST, STEP, District, fill
 from benchmarks.server import database, say, server
-from domain import digest
+from domain import digest, sessions
 from projections.verify_log import verify_log
 from tests.serving import free_port
 
@@ -125,7 +125,7 @@ def _figures(logs: dict[str, Log], kind: str) -> dict[str, float]:
 
 
 def _verify(conninfo: str, events: int) -> dict[str, float]:
-    with psycopg.connect(conninfo, autocommit=True) as connection:
+    with sessions.connect(conninfo) as connection:
         ours, baseline = [], []
         for _ in range(2):
             ours.append(_rate(events, lambda: verify_log(connection)))
@@ -154,7 +154,7 @@ def _chain(connection: psycopg.Connection[Any]) -> None:
 @contextmanager
 def serving(conninfo: str) -> Iterator[int]:
     """Serve a database in a process of its own. Histories and past states are read from the log: the read tables stay empty."""
-    with psycopg.connect(conninfo, autocommit=True) as connection:
+    with sessions.connect(conninfo) as connection:
         connection.execute("UPDATE roster.checkpoint SET position = (SELECT max(notification_id) FROM log.events)")
     port = free_port()
     environment = os.environ | {"ROSTERLOG_DATABASE_URL": conninfo, "ROSTERLOG_PORT": str(port)}

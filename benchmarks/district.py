@@ -11,9 +11,8 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-import psycopg
 
-from domain import digest, endings
+from domain import digest, endings, fence, sessions
 from domain.event_codec import INDEX, EventCodec
 
 EVENTS_PER_GROUP, EVENTS_PER_CLASS, EVENTS_PER_USER, CLASS_SIZE, ACTORS = 1500, 60, 10, 30, 200
@@ -96,9 +95,10 @@ def fill(conninfo: str, events: int) -> District:
     """Write a district's log of so many events into an empty database."""
     district = District(events)
     rows = district.rows()
-    with psycopg.connect(conninfo, autocommit=True) as connection:
+    with sessions.connect(conninfo) as connection:
         while batch := list(islice(rows, BATCH)):
             with connection.transaction(), connection.cursor() as cursor:
+                cursor.execute(fence.DECLARATION)
                 with cursor.copy(_COPY) as copy:
                     copy.set_types(_TYPES)
                     for row in batch:

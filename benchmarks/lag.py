@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import psycopg
-
 from benchmarks.server import database, say, server
+from domain import sessions
 from domain.event_store import PostgresLog
 from domain.roster import Roster
 from domain.values import Provenance, Role
@@ -103,7 +102,7 @@ class _Load:
 
     def _watch(self, visible: list[tuple[int, float]], stop: threading.Event) -> None:
         """Note when the read tables reflected which position."""
-        with psycopg.connect(self._conninfo, autocommit=True) as connection:
+        with sessions.connect(self._conninfo) as connection:
             connection.execute(f"LISTEN {PROJECTED_CHANNEL}")
             while not stop.is_set():
                 visible.extend((int(hint.payload), time.perf_counter()) for hint in connection.notifies(timeout=0.5))

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-import psycopg
 from eventsourcing.application import Application
 from eventsourcing.persistence import StoredEvent, Tracking
 from eventsourcing.postgres import PostgresTrackingRecorder
@@ -13,6 +12,7 @@ from eventsourcing.projection import Projection, ProjectionRunner
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.json import Jsonb
 
+from domain import sessions
 from domain.classes import Class
 from domain.event_codec import EventCodec
 from domain.groups import Group
@@ -88,7 +88,7 @@ def events_per_second(conninfo: str, events: Sequence[StoredEvent]) -> float:
         for start in range(0, len(events), 500):
             application.recorder.insert_events(events[start : start + 500])
         head = application.recorder.max_notification_id()
-    with psycopg.connect(conninfo, autocommit=True) as connection:
+    with sessions.connect(conninfo) as connection:
         connection.execute("VACUUM ANALYZE")
     began = time.perf_counter()
     with ProjectionRunner(

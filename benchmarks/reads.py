@@ -5,11 +5,11 @@ from typing import Any
 from uuid import UUID
 
 import httpx
-import psycopg
 
 from benchmarks.load import Measured, load, request
 from benchmarks.server import database, say, server
 from benchmarks.serving import EMPTY, NAIVE, serving
+from domain import sessions
 
 CONNECTIONS, ROUNDS, SECONDS = 32, 3, 4
 MEMBERS = 31
@@ -91,11 +91,11 @@ def _load(port: int, requests: list[bytes], expected: int, connections: int) -> 
 
 def _filled(conninfo: str, memberships: int) -> str:
     classes = memberships // MEMBERS
-    with psycopg.connect(conninfo, autocommit=True) as connection:
+    with sessions.connect(conninfo) as connection:
         connection.execute(FILL.format(users=max(1000, classes), classes=classes, members=MEMBERS))
     return conninfo
 
 
 def _classes(conninfo: str) -> list[UUID]:
-    with psycopg.connect(conninfo) as connection:
+    with sessions.connect(conninfo, autocommit=False) as connection:
         return [row[0] for row in connection.execute("SELECT id FROM roster.classes ORDER BY id LIMIT %s", [SAMPLE])]

@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psycopg
 from psycopg import Connection
 
 from benchmarks.library import events_per_second
 from benchmarks.rosters import District, record
 from benchmarks.server import database, say, server
+from domain import sessions
 from domain.event_codec import EventCodec
 from domain.events import RosterEvent
 from projections.projector import project
@@ -74,7 +74,7 @@ def measure(events: int = EVENTS, classes: int = CLASSES, library_events: int = 
 
 def _grow(conninfo: str, happening: Iterator[RosterEvent], events: int) -> None:
     """Let the log grow to so many events, and say what an event costs then, in a rebuild and one by one in the live tables."""
-    with psycopg.connect(conninfo, autocommit=True) as connection:
+    with sessions.connect(conninfo) as connection:
         record(conninfo, happening, events - LIVE - _head(connection))
         connection.execute("VACUUM ANALYZE log.events")
         state = Rebuild(conninfo).run()
@@ -102,7 +102,7 @@ def _round(conninfo: str, events: int) -> tuple[float, float, float, float]:
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0, "the rebuild failed"
-    with psycopg.connect(conninfo) as connection:
+    with sessions.connect(conninfo, autocommit=False) as connection:
         statement = "SELECT extract(epoch FROM updated_at - started_at)::float8, compare_seconds FROM projections.rebuilds"
         whole, compare = connection.execute(f"{statement} ORDER BY started_at DESC LIMIT 1").fetchone() or (0, 0)
     ours = events / (whole - compare)
@@ -111,7 +111,7 @@ def _round(conninfo: str, events: int) -> tuple[float, float, float, float]:
 
 
 def _copy_out(conninfo: str, events: int) -> float:
-    with psycopg.connect(conninfo) as connection, connection.cursor() as cursor:
+    with sessions.connect(conninfo, autocommit=False) as connection, connection.cursor() as cursor:
         began = time.perf_counter()
         with cursor.copy("COPY (SELECT * FROM log.events ORDER BY notification_id) TO STDOUT") as copy:
             for _ in copy:

@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-import psycopg
-
 from api.embedded import EmbeddedPostgres
+from domain import sessions
 from migrations import commands
 
 
@@ -29,7 +28,7 @@ def server() -> Iterator[EmbeddedPostgres]:
 def database(postgres: EmbeddedPostgres, *, migrated: bool = True) -> str:
     """Make a database and return its connection string."""
     name = f"benchmark_{uuid4().hex[:12]}"
-    with psycopg.connect(postgres.conninfo("postgres"), autocommit=True) as connection:
+    with sessions.connect(postgres.conninfo("postgres")) as connection:
         connection.execute(f"CREATE DATABASE {name}")
     conninfo = postgres.conninfo(name)
     if migrated:

@@ -58,7 +58,10 @@ class Naive:
 
     def __init__(self, conninfo: str) -> None:
         self._engine = create_async_engine(
-            "postgresql+psycopg://", async_creator=lambda: AsyncConnection.connect(conninfo), pool_size=16, max_overflow=0
+            "postgresql+psycopg://",
+            async_creator=lambda: AsyncConnection.connect(conninfo),  # noqa: TID251  # as many would write it
+            pool_size=16,
+            max_overflow=0,
         )
 
     async def __call__(self, class_id: UUID) -> ClassMemberList:

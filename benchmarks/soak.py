@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import psycopg
 import uvloop
 
 from benchmarks.open_loop import Answers, Client, offer
 from benchmarks.server import database, say, server
 from benchmarks.traffic import Traffic
+from domain import sessions
 from domain.event_store import PostgresLog
 from domain.roster import Roster
 from domain.values import Provenance
@@ -187,6 +187,6 @@ def _percentiles(latencies: list[float]) -> dict[str, float | None]:
 
 
 def _tables_hold(conninfo: str, traffic: Traffic) -> bool:
-    with psycopg.connect(conninfo) as connection:
+    with sessions.connect(conninfo, autocommit=False) as connection:
         found = {(row[0], row[1]): row[2] for row in connection.execute("SELECT class_id, user_id, role::text FROM roster.class_members")}
     return found == traffic.roles

@@ -3,13 +3,16 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum, auto
 from typing import Any, LiteralString
 from uuid import UUID
 
+import psycopg
 from eventsourcing.persistence import IntegrityError, StoredEvent
 from psycopg import Connection
 
-from domain import digest, endings
+from domain import digest, endings, fence
+from domain.errors import NotMigrated
 from domain.event_codec import IndexedEvent, RecordedEvent
 
 APPEND_LOCK = 7_316_001
@@ -17,17 +20,18 @@ APPEND_LOCK = 7_316_001
 RECORDED_CHANNEL = "rosterlog_recorded"
 """Notification channel: something was appended. A hint only; whoever follows the log looks by himself as well."""
 
-_BEGIN = f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock({APPEND_LOCK})"
+_BEGIN = f"BEGIN ISOLATION LEVEL READ COMMITTED; {fence.DECLARATION}; SELECT pg_advisory_xact_lock({APPEND_LOCK})"
 
 # A statement of its own, to see all that the lock's holder before committed; prepared, because to plan it takes longer than to run it.
 _HEAD = """
-    SELECT clock_timestamp(), last.notification_id, last.digest, last.recorded_at
+    SELECT log.append_format(), pg_is_in_recovery(), clock_timestamp(), last.notification_id, last.digest, last.recorded_at
     FROM (SELECT) AS always
     LEFT JOIN (SELECT notification_id, digest, recorded_at FROM log.events ORDER BY notification_id DESC LIMIT 1) AS last ON true
 """
 
 # NOTIFY in a transaction of its own: it holds a lock of the whole server until its transaction has ended, the disk included.
-_COMMIT = f"COMMIT; NOTIFY {RECORDED_CHANNEL}"
+# No time-out for the commit: one that waits for a synchronous standby would answer as if the standby had it.
+_COMMIT = f"SET LOCAL statement_timeout = 0; COMMIT; NOTIFY {RECORDED_CHANNEL}"
 
 _STREAMS = """
     SELECT stream.id, last.originator_version, last.group_id
@@ -52,6 +56,17 @@ _TYPES = ("int8", "uuid", "int8", "text", "bytea", "timestamptz", "bytea", "uuid
 _DIGEST_AT = "SELECT digest FROM log.events WHERE notification_id = %s"
 
 
+class Stage(Enum):
+    """How far an append is: what an error means depends on it."""
+
+    OPEN = auto()
+    """Nothing can be recorded yet."""
+    COMMITTING = auto()
+    """The commit is on its way: it may be recorded, and it may not."""
+    COMMITTED = auto()
+    """It is recorded."""
+
+
 @dataclass
 class Stream:
     """Where a stream stands: its last version, and the group its last event was of."""
@@ -67,12 +82,14 @@ class Append:
     """
 
     def __init__(self, connection: Connection[Any]) -> None:
-        """Wait for the lock over `connection`, which commits by itself, and read where the log stands."""
+        """Wait for the lock over `connection`, which commits by itself, and read where the log stands.
+
+        Raises `ReleaseOutdated`, `NotMigrated`.
+        """
         self.connection = connection
+        self.stage = Stage.OPEN
         connection.execute(_BEGIN)
-        row = connection.execute(_HEAD, prepare=True).fetchone()
-        assert row is not None
-        now, position, last, recorded_at = row
+        now, position, last, recorded_at = _head(connection)
         self.position: int = position or 0
         self.digest: bytes = last or digest.BEFORE_FIRST
         self.recorded_at: datetime = max(now, recorded_at or now)
@@ -81,7 +98,12 @@ class Append:
 
     def commit(self) -> None:
         """Make durable what was written, and tell those who follow the log."""
-        self.connection.execute(_COMMIT)
+        self.stage = Stage.COMMITTING
+        done = self.connection.execute(_COMMIT)
+        if not done.nextset() or done.statusmessage != "COMMIT":
+            self.stage = Stage.OPEN
+            raise psycopg.errors.InFailedSqlTransaction(f"the append came to {done.statusmessage}")
+        self.stage = Stage.COMMITTED
 
     def give_up(self) -> None:
         """End the append where nothing was written."""
@@ -136,6 +158,20 @@ class Append:
                 *(self.position, stream_id, version, event.topic, event.state, self.recorded_at, self.digest),
                 *(event.class_id, event.user_id, stream.group_id, event.previous_group_id, event.actor, event.source),
             )
+
+
+def _head(connection: Connection[Any]) -> tuple[Any, ...]:
+    try:
+        row = connection.execute(_HEAD, prepare=True).fetchone()
+    except (psycopg.errors.UndefinedFunction, psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as missing:
+        raise NotMigrated from missing
+    assert row is not None
+    needed, is_standby, *head = row
+    fence.check(needed)
+    if is_standby:
+        # What it shows may be behind the log: nothing can be decided on it, and no lost commit be looked for.
+        raise psycopg.errors.ReadOnlySqlTransaction("the server is a standby")
+    return tuple(head)
 
 
 def stream_of(event: StoredEvent) -> UUID:

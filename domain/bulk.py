@@ -1,12 +1,14 @@
 """Deciding about many things in one command: a whole roster, many enrolments, many users.
 
-What comes of it is plain JSON, so that it can be kept and given again.
+What comes of it is plain JSON, so that it can be kept and given again. It is kept small: what a request says itself is not repeated,
+because whoever asks again for what came of a request sends the same one.
 """
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
@@ -19,16 +21,20 @@ from domain.values import Provenance, Role
 MOST_ITEMS = 10_000
 """Most items of one command (design: up to 10,000)."""
 
+FEW_WITHDRAWALS = 4
+"""Withdrawals that need no permission (design: five or more that are over half of a roster are not allowed without)."""
+
 ENROLLED, REGISTERED, UNCHANGED, REFUSED = "enrolled", "registered", "unchanged", "refused"
 
 
 @dataclass(frozen=True)
 class Refused:
-    """An item that is refused, with the rule it breaks; `errors` says where, for one whose form is wrong."""
+    """An item whose form is wrong, so that it is refused; `errors` says where, all of them or the first of `count`."""
 
     rule: str
     detail: str
     errors: Sequence[Mapping[str, Any]] = ()
+    count: int = 0
 
 
 class _Item(Protocol):
@@ -85,7 +91,7 @@ class Items(Generic[Item]):
 
     items: Sequence[Item | Refused]
 
-    @property
+    @cached_property
     def streams(self) -> set[UUID]:
         """All that they name."""
         return {stream for item in self.items if not isinstance(item, Refused) for stream in item.streams}
@@ -118,28 +124,70 @@ def register_all(decision: Decision, batch: UUID, registrations: Items[Registrat
 
 
 def _each(batch: UUID, items: Items[Item], decide: Callable[[Item], str], *, atomic: bool) -> Verdict:
-    outcomes = [_outcome(item, decide) for item in items.items]
-    refused = sum(one["outcome"] == REFUSED for one in outcomes)
+    kinds: dict[tuple[str, ...], int] = {}
+    came_to = [kinds.setdefault(_kind(item, decide), len(kinds)) for item in items.items]
+    found = [list(kind) for kind in kinds]
+    result = {"kinds": found, "items": came_to}
+    refused = sum(found[kind][0] == REFUSED for kind in came_to)
     if atomic and refused:
-        raise ItemsRefused(outcomes, refused)
-    return Verdict(batch, 0, {"items": outcomes})
+        raise ItemsRefused(result, refused, len(came_to))
+    return Verdict(batch, 0, result)
 
 
-def _outcome(item: Item | Refused, decide: Callable[[Item], str]) -> dict[str, Any]:
+def _kind(item: Item | Refused, decide: Callable[[Item], str]) -> tuple[str, ...]:
+    """Return what an item comes to: its outcome; of a refused one the rule, too, and the sentence with places for what the item names."""
     if isinstance(item, Refused):
-        return {"outcome": REFUSED, "rule": item.rule, "detail": item.detail, "errors": list(item.errors)}
+        return REFUSED, item.rule
     try:
-        return {"outcome": decide(item)}
+        return (decide(item),)
     except DomainError as refused:
-        return {"outcome": REFUSED, "rule": refused.rule, "detail": str(refused)}
+        sentence = str(refused)
+        for index, stream in enumerate(item.streams):
+            sentence = sentence.replace(str(stream), _PLACE.format(index))
+        return REFUSED, refused.rule, sentence
+
+
+_PLACE = "{{{}}}"
+"""Where a sentence names what its item names first (`{0}`), second (`{1}`)."""
+
+
+def outcomes(items: Items[Item], result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what became of each item, as `outcome`, and of a refused one as `rule`, `detail`, `errors` and `count`.
+
+    `items` are those of the request, `result` is what its command came to, now or when it was first given.
+    """
+    kinds = result.get("kinds", ())
+    # Kept by a release before this one, at most 24 hours ago, an item is written out.
+    return [one if isinstance(one, dict) else _outcome(item, kinds[one]) for item, one in zip(items.items, result["items"], strict=True)]
+
+
+def _outcome(item: Item | Refused, kind: Sequence[str]) -> dict[str, Any]:
+    if isinstance(item, Refused):
+        return {"outcome": REFUSED, "rule": item.rule, "detail": item.detail, "errors": item.errors, "count": item.count}
+    if kind[0] != REFUSED:
+        return {"outcome": kind[0]}
+    detail = kind[2]
+    for index, stream in enumerate(item.streams):
+        detail = detail.replace(_PLACE.format(index), str(stream))
+    return {"outcome": REFUSED, "rule": kind[1], "detail": detail, "errors": (), "count": 0}
 
 
 @dataclass(frozen=True)
 class RosterRules:
-    """How a roster is set: really or as a dry run, and how many withdrawals at most (None: any number)."""
+    """How a roster is set: really or as a dry run, and how many withdrawals are allowed at most.
+
+    Without `max_withdrawals`, it is half of the roster, but so many as are `few` in any case; and none where nobody is to stay.
+    """
 
     dry_run: bool = False
     max_withdrawals: int | None = None
+    few: int = FEW_WITHDRAWALS
+
+    def allowed(self, present: int, wanted: int) -> int:
+        """Return how many of the `present` members may be withdrawn for a roster of `wanted` ones."""
+        if self.max_withdrawals is not None:
+            return self.max_withdrawals
+        return max(self.few, present // 2) if wanted else 0
 
 
 def set_roster(decision: Decision, class_: Class, members: Items[Member], by: Provenance, rules: RosterRules) -> Verdict:
@@ -152,17 +200,18 @@ def set_roster(decision: Decision, class_: Class, members: Items[Member], by: Pr
     decision.prepare(set(class_.members))
     present = [user for user in class_.members if not decision.ever(User, user, UserUnknown).removed]
     withdrawn = [user for user in present if user not in wanted]
-    if rules.max_withdrawals is not None and len(withdrawn) > rules.max_withdrawals:
-        raise TooManyWithdrawals(withdrawals=len(withdrawn), allowed=rules.max_withdrawals)
-    version = class_.version
+    version = decision.version(class_)
     for user in withdrawn:
         class_.withdraw(user, by)
     for user, role in wanted.items():
         class_.change_role(user, role, by) if user in class_.members else class_.enrol(user, role, by)
+    allowed = rules.allowed(len(present), len(wanted))
+    if len(withdrawn) > allowed:
+        raise TooManyWithdrawals(withdrawals=len(withdrawn), members=len(present), allowed=allowed)
     changes = [_change(event) for event in class_.pending_events]
     if not rules.dry_run:
         decision.record(class_)
-        version = class_.version
+        version = decision.version(class_)
     kinds = Counter(change["change"] for change in changes)
     counts = {kind: kinds[kind] for kind in ("enrolled", "role_changed", "withdrawn")}
     unchanged = len(wanted) - kinds["enrolled"] - kinds["role_changed"]

@@ -9,7 +9,7 @@ from eventsourcing.domain import Aggregate
 from domain import values
 from domain.errors import ClassArchived, EnrolledInOtherRole, MemberUnknown
 from domain.events import RosterAggregate, RosterEvent
-from domain.values import Provenance, Role, Settings
+from domain.values import Groups, Provenance, Role, Settings
 
 
 class Class(RosterAggregate):
@@ -60,6 +60,7 @@ class Class(RosterAggregate):
 
         def apply(self, class_: "Class") -> None:  # noqa: D102
             class_.group_id = self.group_id
+            class_.stays = (*class_.stays, (self.originator_version, self.group_id))
 
     class Archived(Event):
         """The class is put away with its roster as it is."""
@@ -122,6 +123,7 @@ class Class(RosterAggregate):
     def __init__(self, group_id: UUID, name: str, settings: Settings) -> None:
         self.created_as = (group_id, name, settings)
         self.group_id = group_id
+        self.stays: tuple[tuple[int, UUID], ...] = ((1, group_id),)
         self.name = name
         self.settings = settings
         self.archived = False
@@ -136,6 +138,13 @@ class Class(RosterAggregate):
     @property
     def lives_in(self) -> UUID:  # noqa: D102
         return self.group_id
+
+    def version_in(self, groups: Groups) -> int:
+        """Return the version without the events of the class's stays in other groups, if the caller is confined to `groups`."""
+        if groups is None:
+            return self.version
+        ends = [*(since for since, _ in self.stays[1:]), self.version + 1]
+        return sum(end - since for (since, group), end in zip(self.stays, ends, strict=True) if group in groups)
 
     @classmethod
     def create(cls, class_id: UUID, group_id: UUID, name: str, settings: Settings, by: Provenance) -> Self:

@@ -44,7 +44,7 @@ class BoundCommand(Generic[Parameters]):
         return self._decide.__name__
 
     def __call__(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Outcome:
-        """Give the command and wait until it is recorded. Raises its refusal, or `StoreUnavailable`."""
+        """Give the command and wait until it is recorded. Raises its refusal, `StoreUnavailable`, `OutcomeUnknown`."""
         return self.submit(*args, **kwargs).result()
 
     def submit(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Future[Outcome]:
@@ -66,7 +66,7 @@ class BoundCommand(Generic[Parameters]):
         if isinstance(decided, Verdict):
             return decided
         decision.record(decided)
-        return Verdict(decided.id, decided.version)
+        return Verdict(decided.id, decision.version(decided))
 
 
 class command(Generic[Deciding, Parameters]):  # noqa: N801  # a decorator

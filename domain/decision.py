@@ -29,7 +29,7 @@ from domain.events import RosterAggregate, RosterEvent
 from domain.groups import Group
 from domain.known import KnownAggregates
 from domain.users import User
-from domain.values import Groups
+from domain.values import Expected, Groups
 
 Aggregate = TypeVar("Aggregate", bound=RosterAggregate)
 
@@ -108,7 +108,7 @@ class Decision:
         except UserUnknown:
             raise UserUnknown(user_id) if self._groups is None else MemberUnknown(user_id, class_id=class_.id) from None
 
-    def class_(self, class_id: UUID, expected: int | None = None) -> Class:
+    def class_(self, class_id: UUID, expected: Expected = None) -> Class:
         """Return a class that has not ended, itself or with its group. Raises `ClassUnknown`, `ClassDeleted`, `VersionStale`."""
         class_ = self.ever(Class, class_id, ClassUnknown)
         if class_.deleted or self.ever(Group, class_.group_id, GroupUnknown).deleted:
@@ -129,11 +129,18 @@ class Decision:
         """Tell whether the id was ever used, for whatever kind of thing."""
         return self._read(stream) is not None
 
-    def at(self, aggregate: Aggregate, expected: int | None) -> Aggregate:
+    def at(self, aggregate: Aggregate, expected: Expected) -> Aggregate:
         """Return the aggregate. Raises `VersionStale` where the caller expects it at another version."""
-        if expected is not None and aggregate.version != expected:
-            raise VersionStale(aggregate.id, version=aggregate.version, expected=expected)
+        version = self.version(aggregate)
+        versions = frozenset([expected]) if isinstance(expected, int) else expected
+        if versions is not None and version not in versions:
+            named = expected if isinstance(expected, int) else " or ".join(map(str, sorted(versions)[:3]))
+            raise VersionStale(aggregate.id, version=version, expected=named)
         return aggregate
+
+    def version(self, aggregate: RosterAggregate) -> int:
+        """Return the aggregate's version as the caller counts it."""
+        return aggregate.version_in(self._groups)
 
     def prepare(self, streams: set[UUID]) -> None:
         """Read many streams at once, so that asking for each is cheap; then the groups of the classes among them."""

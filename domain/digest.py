@@ -23,6 +23,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _HEAD = struct.Struct(">32sq16sqi")
 _TIME_AND_LENGTH = struct.Struct(">qi")
+_LENGTH = struct.Struct(">i")
+_MICROSECONDS = struct.Struct(">Q")
+_YEAR_2000 = (datetime(2000, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
 
 
 def link(previous: bytes, position: int, stream: UUID, version: int, topic: str, recorded_at: datetime, state: bytes) -> bytes:
@@ -33,16 +36,13 @@ def link(previous: bytes, position: int, stream: UUID, version: int, topic: str,
     return sha256(head + name + _TIME_AND_LENGTH.pack(microseconds, len(state)) + state).digest()
 
 
-SQL = """
-    sha256(
-        lag(digest, 1, decode(repeat('00', 32), 'hex')) OVER (ORDER BY notification_id)
-        || int8send(notification_id) || uuid_send(originator_id) || int8send(originator_version)
-        || int4send(octet_length(topic)) || convert_to(topic, 'UTF8')
-        || int8send((extract(epoch FROM recorded_at) * 1000000)::bigint)
-        || int4send(octet_length(state)) || state
-    )
-"""
-"""The same in SQL, among rows of the log that follow each other: PostgreSQL checks a chain while Python looks into the events."""
+def link_sent(previous: bytes, position: bytes, stream: bytes, version: bytes, topic: bytes, recorded_at: bytes, state: bytes) -> bytes:
+    """Return the same, of the values as PostgreSQL sends them in binary: numbers big-endian, a time in microseconds since 2000."""
+    (sent,) = _MICROSECONDS.unpack(recorded_at)
+    # PostgreSQL's largest number stands for infinity, which nobody records: the sum begins again at the other end.
+    microseconds = _MICROSECONDS.pack((sent + _YEAR_2000) % 2**64)
+    parts = (previous, position, stream, version, _LENGTH.pack(len(topic)), topic, microseconds, _LENGTH.pack(len(state)), state)
+    return sha256(b"".join(parts)).digest()
 
 
 def written(position: int, digest: bytes) -> str:

@@ -69,7 +69,18 @@ DERIVE = """
 """
 """The SELECT of the rows that belong to the endings from position `first` to position `last`."""
 
-INSERT = f"INSERT INTO log.endings (notification_id, topic, class_id, user_id, group_id, role) {DERIVE}"
+_COLUMNS = "notification_id, topic, class_id, user_id, group_id, role"
+_FOUND = f"SELECT {_COLUMNS} FROM log.endings WHERE notification_id BETWEEN %(first)s AND %(last)s"
+DIFFERING = f"""
+    WITH derived AS MATERIALIZED ({DERIVE}), found AS MATERIALIZED ({_FOUND})
+    SELECT DISTINCT notification_id FROM (
+        (SELECT * FROM derived EXCEPT ALL SELECT * FROM found) UNION ALL (SELECT * FROM found EXCEPT ALL SELECT * FROM derived)
+    ) AS differing
+"""
+"""The SELECT of the positions from `first` to `last` where the index does not say what follows from the log."""
+
+INSERT = f"INSERT INTO log.endings ({_COLUMNS}) {DERIVE}"
+REMOVE = "DELETE FROM log.endings WHERE notification_id BETWEEN %(first)s AND %(last)s"
 
 
 def index(connection: Connection[Any], first: int, last: int) -> None:

@@ -18,7 +18,7 @@ class DomainError(Exception):
     def __init__(self, **facts: object) -> None:
         """Fill the docstring's placeholders with `facts`, which stay readable as attributes."""
         self.facts = facts
-        super().__init__((self.__doc__ or "").strip().format(**facts))
+        super().__init__(" ".join((self.__doc__ or "").split()).format(**facts))
 
 
 class InvalidValue(ValueError, DomainError):
@@ -92,7 +92,9 @@ class VersionStale(AboutThing):
 
 
 class TooManyWithdrawals(DomainError):
-    """The roster given would withdraw {withdrawals} members where {allowed} are allowed: is it complete? Nothing was recorded."""
+    """The roster given would withdraw {withdrawals} of {members} members where {allowed} are allowed: is it complete? Nothing was recorded.
+    If it is complete, allow that many: with max_withdrawals={withdrawals}, on the command line with --allow.
+    """  # noqa: D205
 
 
 class MembersRefused(DomainError):
@@ -107,10 +109,10 @@ class MembersRefused(DomainError):
 class ItemsRefused(DomainError):
     """{count} of {total} items are refused, so nothing was recorded; `items` says what became of each."""
 
-    def __init__(self, outcomes: list[dict[str, Any]], refused: int) -> None:
-        """Keep the outcome of each item, of which `refused` are refused."""
-        super().__init__(count=refused, total=len(outcomes))
-        self.outcomes = outcomes
+    def __init__(self, result: dict[str, Any], refused: int, total: int) -> None:
+        """Keep what the items came to, of which `refused` are refused."""
+        super().__init__(count=refused, total=total)
+        self.result = result
 
 
 class KeyReused(DomainError):
@@ -118,4 +120,16 @@ class KeyReused(DomainError):
 
 
 class StoreUnavailable(DomainError):
-    """The event store can't be reached right now. Whether the command was recorded is not known: read before repeating."""
+    """The event store can't be reached right now. Nothing was recorded in the log: try again."""
+
+
+class OutcomeUnknown(DomainError):
+    """It is not known whether the command was recorded: repeat it with the same id or Idempotency-Key, or read what it changes."""
+
+
+class ReleaseOutdated(DomainError):
+    """A newer release has migrated the log, so this process records nothing any more: replace it by one of the newer release."""
+
+
+class NotMigrated(DomainError):
+    """The database is not at the migration that this release needs, so nothing was recorded: run rosterlog migrate."""

@@ -73,7 +73,7 @@ class _Shape:
     def state_of(self, event: RosterEvent) -> dict[str, Any]:
         return {name: getattr(event, name) for name in self.fields}
 
-    def index_of(self, stream: UUID, fields: object) -> list[Any]:
+    def index_of(self, stream: UUID | bytes, fields: object) -> list[Any]:
         """Return the indexed columns of an event with these fields, in the order of `INDEX`."""
         index: list[Any] = [None] * len(INDEX)
         for place, column in self._columns:
@@ -142,8 +142,8 @@ class EventCodec(Mapper[UUID]):
         stream, version = domain_event.originator_id, domain_event.originator_version
         return IndexedEvent(stream, version, topic, state, *shape.index_of(stream, domain_event))
 
-    def index_of(self, topic: str, stream: UUID, state: bytes) -> list[Any]:
-        """Return the indexed columns of a stored event, in the order of `INDEX`. Raises `UndecodableEvent`."""
+    def index_of(self, topic: str, stream: UUID | bytes, state: bytes) -> list[Any]:
+        """Return the indexed columns of a stored event, in the order of `INDEX`, the stream as it was given. Raises `UndecodableEvent`."""
         shape, fields = self._decoded(topic, state, topic)
         return shape.index_of(stream, fields)
 

@@ -4,6 +4,8 @@ An append takes an advisory lock in a statement of its own before it reads or nu
 append waits for that lock or is waited for (not ANALYZE, VACUUM or an index build).
 """
 
+import logging
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, LiteralString, NoReturn
@@ -17,19 +19,31 @@ from eventsourcing.persistence import (
     OperationalError,
     StoredEvent,
 )
-from psycopg import Connection, IsolationLevel
+from psycopg import Connection
 from psycopg.abc import Params
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import PoolTimeout
+from tenacity import (
+    RetryError,
+    Retrying,
+    retry_if_exception_type,
+    sleep_using_event,
+    stop_after_delay,
+    stop_when_event_set,
+    wait_random_exponential,
+)
 
-from domain.append import APPEND_LOCK, RECORDED_CHANNEL, Append, stream_of
+from domain import sessions
+from domain.append import APPEND_LOCK, RECORDED_CHANNEL, Append, Stage, stream_of
 from domain.event_codec import IndexedEvent, RecordedEvent
 
-__all__ = ["APPEND_LOCK", "RECORDED_CHANNEL", "NothingRecorded", "PostgresLog"]
+__all__ = ["APPEND_LOCK", "RECORDED_CHANNEL", "NothingRecorded", "PostgresLog", "RecordingUnknown"]
 
-_SESSION = "SET lock_timeout = '5s'; SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '10s'; SET timezone = 'UTC'"
+LOOK_SECONDS = 30.0
+"""How long to look for an append whose commit was not answered; less than a command waits (`api.commands.GIVE_SECONDS`)."""
+LOOK_PAUSE_SECONDS = 0.05
+"""Before the second look; twice as long before each further one."""
 
-# Whatever the default of the database or the account: what is acknowledged is on disk. Settings that promise more than that stay.
-_DURABLE = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+logger = logging.getLogger(__name__)
 
 _SELECT_STREAM = """
     SELECT originator_id, originator_version, topic, state, recorded_at FROM log.events
@@ -56,19 +70,34 @@ class NothingRecorded(OperationalError):
     """The connection was lost in mid-append, and nothing of the append was recorded: it can be tried again."""
 
 
+class RecordingUnknown(OperationalError):
+    """The connection was lost during the commit, and no look at the log has told whether it was recorded."""
+
+
 class PostgresLog(ApplicationRecorder):
     """Records and reads events; every error of the database comes out as one of the library's persistence errors."""
 
-    def __init__(self, conninfo: str, *, pool_size: int = 8, on_append: Callable[[int], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        conninfo: str,
+        *,
+        pool_size: int = 8,
+        on_append: Callable[[int], None] = lambda _: None,
+        look_seconds: float = LOOK_SECONDS,
+    ) -> None:
         """Connect to the database at `conninfo` with at most `pool_size` connections, opened as needed.
 
-        `on_append` is told of each append, after its commit, how many events it recorded.
+        `on_append` is told of each append, after its commit, how many events it recorded. For `look_seconds` the log is
+        looked at again and again where a commit was not answered and no look succeeds.
         """
         self._on_append = on_append
-        # By default a pool that lost its connections tries less and less often, and after a long outage not for minutes.
-        self._pool: ConnectionPool[Connection[Any]] = ConnectionPool(
-            conninfo, min_size=1, max_size=pool_size, timeout=5, reconnect_timeout=5, open=True, configure=_configure, name="log"
-        )
+        self._look_seconds = look_seconds
+        self._closing = threading.Event()
+        self._pool = sessions.pool(conninfo, sessions.APPENDING, "log", most=pool_size, seconds=5)
+
+    def hurry(self) -> None:
+        """Wait no more between looks at what a commit came to: the process is about to end."""
+        self._closing.set()
 
     def close(self) -> None:
         """Give the connections back to the database."""
@@ -94,38 +123,60 @@ class PostgresLog(ApplicationRecorder):
     def appending(self) -> Iterator[Append]:
         """Hold the append's lock, and commit what was written once the block has ended well.
 
-        Raises `NothingRecorded` where the connection was lost and nothing was recorded, `OperationalError` where it is not known
-        whether it was. An append that was recorded though the connection was lost is no error.
+        An append that was recorded though the connection was lost is no error. Raises `NothingRecorded` where the connection
+        was lost and nothing was recorded, `RecordingUnknown` where it is not known whether it was; after every other error
+        nothing was recorded.
         """
-        with self._connection() as connection:
-            try:
-                append = Append(connection)
-                yield append
-                if not append.has_written:
-                    append.give_up()
-            except Exception as error:
-                if connection.broken:
-                    raise NothingRecorded(str(error)) from error
-                connection.execute("ROLLBACK")
-                raise
-            if append.has_written:
-                self._commit(append)
-
-    def _commit(self, append: Append) -> None:
+        append = None
         try:
-            append.commit()
-        except psycopg.OperationalError as lost:
-            # The digest tells our event from one that another process recorded at that position.
-            if not self._is_recorded(append.position, append.digest):
-                raise NothingRecorded(str(lost)) from lost
-        if append.events:
-            self._on_append(append.events)
+            with self._connection() as connection:
+                with _undone(connection):
+                    append = Append(connection)
+                    yield append
+                    if not append.has_written:
+                        append.give_up()
+                if append.has_written:
+                    append.commit()
+        except Exception as error:
+            if append is None or append.stage is Stage.OPEN:
+                raise
+            # Whatever goes wrong from the commit on says nothing about what became of it.
+            if append.stage is Stage.COMMITTING and not self._is_recorded(append, error):
+                raise NothingRecorded(str(error)) from error
+            logger.warning("recorded, though afterwards: %s", error)
+        if append is not None and append.events:
+            self._tell(append.events)
 
-    def _is_recorded(self, position: int, digest: bytes) -> bool:
-        """Tell whether an event was recorded; the lock makes sure that the session which may have done so has ended."""
+    def _is_recorded(self, append: Append, doubt: Exception) -> bool:
+        """Look whether an append was recorded, again until a look succeeds. Raises `RecordingUnknown` where none does."""
+        # An append without events only keeps what commands came to: it can be made again, and nobody is told of it.
+        if not append.events:
+            return False
+        patience = Retrying(
+            retry=retry_if_exception_type(OperationalError),
+            wait=wait_random_exponential(multiplier=LOOK_PAUSE_SECONDS, max=1),
+            stop=stop_after_delay(self._look_seconds) | stop_when_event_set(self._closing),
+            sleep=sleep_using_event(self._closing),
+        )
+        try:
+            return patience(self._look, append)
+        except RetryError as unseen:
+            logger.warning("it is not known whether events up to position %d were recorded: %s", append.position, doubt)
+            raise RecordingUnknown(str(doubt)) from unseen
+
+    def _look(self, append: Append) -> bool:
+        """Tell whether an append was recorded. The lock makes sure that the session which may have done so has ended."""
         self.reconnect()
         with self.appending() as look:
-            return look.digest_at(position) == digest
+            # The digest tells our event from one that another process recorded at that position.
+            return look.digest_at(append.position) == append.digest
+
+    def _tell(self, events: int) -> None:
+        """Tell of an append. It is recorded, so nothing that goes wrong from here on may make it look otherwise."""
+        try:
+            self._on_append(events)
+        except Exception:
+            logger.exception("recorded, but not counted")
 
     def reconnect(self) -> None:
         """Replace all connections: to look which are lost would wait for a database that says nothing."""
@@ -195,13 +246,18 @@ class PostgresLog(ApplicationRecorder):
             raise OperationalError(str(lost)) from lost
 
 
+@contextmanager
+def _undone(connection: Connection[Any]) -> Iterator[None]:
+    """Undo what the block began where it fails. Raises `NothingRecorded` where its connection was lost."""
+    try:
+        yield
+    except Exception as error:
+        if connection.broken:
+            raise NothingRecorded(str(error)) from error
+        connection.execute("ROLLBACK")
+        raise
+
+
 def _indexed(event: StoredEvent) -> IndexedEvent:
     assert isinstance(event, IndexedEvent), "events for the log come from EventCodec"
     return event
-
-
-def _configure(connection: Connection[Any]) -> None:
-    connection.autocommit = True
-    connection.isolation_level = IsolationLevel.READ_COMMITTED
-    connection.execute(_SESSION)
-    connection.execute(_DURABLE)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from eventsourcing.domain import Aggregate
 
-from domain.values import Provenance
+from domain.values import Groups, Provenance
 
 
 class RosterEvent(Aggregate.Event):
@@ -37,6 +37,10 @@ class RosterAggregate(Aggregate):
     def lives_in(self) -> UUID | None:
         """The group that an event of this stream is of, where the event does not say so itself."""
         return None
+
+    def version_in(self, groups: Groups) -> int:  # noqa: ARG002
+        """Return the version as a caller counts it who is confined to `groups`."""
+        return self.version
 
     def _record(self, event: type[RosterEvent], by: Provenance, **fields: Any) -> None:
         self.trigger_event(event, **fields, **vars(by))

@@ -11,11 +11,11 @@ from domain.decision import Decision, Verdict
 from domain.errors import ClassDeleted, ClassUnknown, GroupUnknown, IdTaken, UserUnknown
 from domain.groups import Group
 from domain.users import User
-from domain.values import Provenance, Role, Settings
+from domain.values import Expected, Provenance, Role, Settings
 
 
 class Roster(CommandedApplication):
-    """The application: one method per command. `by` says who gives the command and why; `expected` is the version it relies on."""
+    """The application: one method per command. `by` says who gives the command and why; `expected` is what version it relies on."""
 
     @command
     def create_group(self, decision: Decision, group_id: UUID, name: str, by: Provenance) -> Group:
@@ -28,14 +28,14 @@ class Roster(CommandedApplication):
         return decision.group(group_id)
 
     @command
-    def rename_group(self, decision: Decision, group_id: UUID, name: str, by: Provenance, *, expected: int | None = None) -> Group:
+    def rename_group(self, decision: Decision, group_id: UUID, name: str, by: Provenance, *, expected: Expected = None) -> Group:
         """Give a group another name. Raises `GroupUnknown`, `GroupDeleted`, `VersionStale`."""
         group = decision.at(decision.group(group_id), expected)
         group.rename(name, by)
         return group
 
     @command
-    def delete_group(self, decision: Decision, group_id: UUID, by: Provenance, *, expected: int | None = None) -> Group:
+    def delete_group(self, decision: Decision, group_id: UUID, by: Provenance, *, expected: Expected = None) -> Group:
         """End a group with its classes and their memberships, in one event. Raises `GroupUnknown`, `VersionStale`."""
         group = decision.ever(Group, group_id, GroupUnknown)
         if not group.deleted:
@@ -51,7 +51,7 @@ class Roster(CommandedApplication):
         return decision.user(user_id)
 
     @command
-    def remove_user(self, decision: Decision, user_id: UUID, by: Provenance, *, expected: int | None = None) -> User:
+    def remove_user(self, decision: Decision, user_id: UUID, by: Provenance, *, expected: Expected = None) -> User:
         """End a user with all memberships, in one event. Raises `UserUnknown`, `VersionStale`."""
         user = decision.ever(User, user_id, UserUnknown)
         if not user.removed:
@@ -80,7 +80,7 @@ class Roster(CommandedApplication):
         name: str | None = None,
         settings: Settings | None = None,
         group_id: UUID | None = None,
-        expected: int | None = None,
+        expected: Expected = None,
     ) -> Class:
         """Change what is given, in one append. Raises what `create_class` raises, `ClassArchived`, `ClassUnknown`, `VersionStale`."""
         class_ = decision.class_(class_id, expected)
@@ -94,21 +94,21 @@ class Roster(CommandedApplication):
         return class_
 
     @command
-    def archive_class(self, decision: Decision, class_id: UUID, by: Provenance, *, expected: int | None = None) -> Class:
+    def archive_class(self, decision: Decision, class_id: UUID, by: Provenance, *, expected: Expected = None) -> Class:
         """Put a class away. Raises `ClassUnknown`, `ClassDeleted`, `VersionStale`."""
         class_ = decision.class_(class_id, expected)
         class_.archive(by)
         return class_
 
     @command
-    def restore_class(self, decision: Decision, class_id: UUID, by: Provenance, *, expected: int | None = None) -> Class:
+    def restore_class(self, decision: Decision, class_id: UUID, by: Provenance, *, expected: Expected = None) -> Class:
         """Take a class back into use. Raises `ClassUnknown`, `ClassDeleted`, `VersionStale`."""
         class_ = decision.class_(class_id, expected)
         class_.restore(by)
         return class_
 
     @command
-    def delete_class(self, decision: Decision, class_id: UUID, by: Provenance, *, expected: int | None = None) -> Class:
+    def delete_class(self, decision: Decision, class_id: UUID, by: Provenance, *, expected: Expected = None) -> Class:
         """End a class with its memberships. Raises `ClassUnknown`, `VersionStale`."""
         try:
             class_ = decision.class_(class_id, expected)
@@ -127,7 +127,7 @@ class Roster(CommandedApplication):
         by: Provenance,
         *,
         effective_on: date | None = None,
-        expected: int | None = None,
+        expected: Expected = None,
     ) -> Class:
         """Make a user a member. Raises `ClassUnknown`, `ClassDeleted`, `ClassArchived`, `UserUnknown`, `UserRemoved`,
         `EnrolledInOtherRole`, `VersionStale`.
@@ -147,7 +147,7 @@ class Roster(CommandedApplication):
         by: Provenance,
         *,
         effective_on: date | None = None,
-        expected: int | None = None,
+        expected: Expected = None,
     ) -> Class:
         """Give a member another role. Raises `ClassUnknown`, `ClassDeleted`, `ClassArchived`, `UserUnknown`, `UserRemoved`,
         `MemberUnknown`, `VersionStale`.
@@ -166,7 +166,7 @@ class Roster(CommandedApplication):
         by: Provenance,
         *,
         effective_on: date | None = None,
-        expected: int | None = None,
+        expected: Expected = None,
     ) -> Class:
         """End a membership, if there is one; in a deleted class there is none. Raises `ClassUnknown`, `ClassArchived`, `VersionStale`."""
         try:
@@ -186,7 +186,7 @@ class Roster(CommandedApplication):
         by: Provenance,
         *,
         rules: RosterRules = RosterRules(),  # noqa: B008  # frozen
-        expected: int | None = None,
+        expected: Expected = None,
     ) -> Verdict:
         """Set a whole roster by the fewest events that lead there. Raises `ClassUnknown`, `ClassDeleted`, `ClassArchived`,
         `MembersRefused`, `TooManyWithdrawals`, `VersionStale`.

@@ -6,9 +6,11 @@ Each function takes a value as it came in, returns it as it is recorded, and rai
 import json
 import math
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any
+from unicodedata import category
 from uuid import UUID
 
 from domain.errors import InvalidValue
@@ -24,9 +26,14 @@ SETTINGS_BYTES = 64 * 1024
 SETTINGS_DEPTH = 32
 """Most levels of a settings object; the object itself is the first."""
 NUMBER_LIMIT = 2**53
-"""Largest absolute integer in settings: every JSON reader keeps integers exactly up to here (RFC 8259, section 6)."""
+"""Largest absolute number in settings: every JSON reader keeps integers exactly up to here (RFC 8259, section 6)."""
+SOURCE_LENGTH = 100
+"""Most characters of a source."""
 
 Settings = dict[str, Any]
+
+Expected = int | frozenset[int] | None
+"""The version that a command relies on, or several, of which any will do; None for any at all."""
 
 Groups = frozenset[UUID] | None
 """The groups that a caller is confined to, None where they may see and change all. What is of others is to them as if it did not exist."""
@@ -60,7 +67,13 @@ def _bounded(value: str, field: str, most: int) -> str:
     trimmed = text(value, field).strip()
     if not 1 <= len(trimmed) <= most:
         raise InvalidValue(field, "length", f"{field} needs 1 to {most} characters after trimming, not {len(trimmed)}")
+    if not any(map(_is_visible, trimmed)):
+        raise InvalidValue(field, "visible", f"{field} has no character that can be seen")
     return trimmed
+
+
+def _is_visible(character: str) -> bool:
+    return category(character) not in {"Cc", "Cf", "Zs", "Zl", "Zp"}
 
 
 def name(value: str) -> str:
@@ -81,10 +94,21 @@ def reason(value: str) -> str:
     return _bounded(value, "reason", REASON_LENGTH)
 
 
+def source(value: str) -> str:
+    """Return the source unchanged: which door a command came through."""
+    if not 1 <= len(text(value, "source")) <= SOURCE_LENGTH:
+        raise InvalidValue("source", "length", f"source needs 1 to {SOURCE_LENGTH} characters, not {len(value)}")
+    return value
+
+
 def settings(value: Settings) -> Settings:
-    """Return the settings unchanged if they are within depth, size and number limits."""
-    _check_json(value, "settings", 1)
-    size = len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+    """Return the settings unchanged if they are within depth, size and number limits.
+
+    Their size is that of compact JSON in UTF-8 with all numbers written out, as the database gives them back: 1e-7 is 0.0000001 there.
+    """
+    walk = _Walk()
+    walk.check(value, None, 1)
+    size = len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()) + walk.written_out
     if size > SETTINGS_BYTES:
         raise InvalidValue("settings", "size", f"settings are {size} bytes of JSON; {SETTINGS_BYTES} are allowed")
     return value
@@ -96,45 +120,88 @@ def escaped(key: str) -> str:
 
 
 def same_settings(one: Settings, other: Settings) -> bool:
-    """Tell whether two settings are the same JSON; to Python alone `1`, `1.0` and `true` are equal."""
-    return one == other and json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    """Tell whether two settings are the same JSON: there 1 and 1.0 are one number, and true is none; to Python alone all are equal."""
+    return one == other and json.dumps(_plain(one), sort_keys=True) == json.dumps(_plain(other), sort_keys=True)
 
 
-def _check_json(value: object, path: str, level: int) -> None:  # one case per JSON type
-    """Walk a JSON value; `path` names the place in an error, `level` counts containers from the outside."""
+def _plain(value: Any) -> Any:
+    """Return a JSON value with whole numbers as integers, however they were written."""
     match value:
-        case dict() | list() if level > SETTINGS_DEPTH:
-            raise InvalidValue(path, "depth", f"settings are nested deeper than {SETTINGS_DEPTH} levels")
         case dict():
-            for key, item in value.items():
-                if not isinstance(key, str):
-                    raise InvalidValue(path, "type", f"{path} has a key that is no text")
-                _check_json(item, f"{path}/{escaped(text(key, path))}", level + 1)
+            return {key: _plain(item) for key, item in value.items()}
         case list():
-            for index, item in enumerate(value):
-                _check_json(item, f"{path}/{index}", level + 1)
-        case str():
-            text(value, path)
-        case bool() | None:
-            pass
-        case int() | float():
-            _check_number(value, path)
-        case _:
-            raise InvalidValue(path, "type", f"{path} is no JSON value")
+            return [_plain(item) for item in value]
+        case float():
+            return int(value) if value.is_integer() else value
+    return value
 
 
-def _check_number(value: float, path: str) -> None:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise InvalidValue(path, "finite", f"{path} is not a finite number")
-    if isinstance(value, int) and abs(value) > NUMBER_LIMIT:
-        raise InvalidValue(path, "number", f"{path} is beyond ±2^53, where JSON readers lose digits")
+_Place = tuple["_Place", str | int] | None
+"""The place of a value: that of what it stands in, and its key or index there. It is written out only where something is wrong."""
+
+
+class _Walk:
+    """One walk through a JSON value, as far as it may go."""
+
+    def __init__(self) -> None:
+        self._values = 0
+        self.written_out = 0
+        """How many bytes the numbers take more where they are written without an exponent."""
+
+    def check(self, value: object, place: _Place, level: int) -> None:
+        """Refuse what breaks a rule; `level` counts containers from the outside."""
+        self._values += 1
+        if 2 * self._values > SETTINGS_BYTES + 1:  # each value takes two bytes or more, with what separates it from the next
+            raise InvalidValue("settings", "size", f"settings are larger than the {SETTINGS_BYTES} bytes of JSON that are allowed")
+        match value:
+            case str():
+                if not value.isascii() or "\0" in value:
+                    text(value, _written(place))
+            case bool() | None:
+                pass
+            case int() | float():
+                self._check_number(value, place)
+            case dict() | list():
+                self._check_inner(value, place, level)
+            case _:
+                raise InvalidValue(_written(place), "type", f"{_written(place)} is no JSON value")
+
+    def _check_inner(self, value: dict[Any, Any] | list[Any], place: _Place, level: int) -> None:
+        if level > SETTINGS_DEPTH:
+            raise InvalidValue(_written(place), "depth", f"settings are nested deeper than {SETTINGS_DEPTH} levels")
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            if isinstance(value, dict):
+                self._check_key(key, place)
+            self.check(item, (place, key), level + 1)
+
+    def _check_key(self, key: object, place: _Place) -> None:
+        if not isinstance(key, str):
+            raise InvalidValue(_written(place), "type", f"{_written(place)} has a key that is no text")
+        if not key.isascii() or "\0" in key:
+            text(key, _written(place))
+
+    def _check_number(self, value: float, place: _Place) -> None:
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InvalidValue(_written(place), "finite", f"{_written(place)} is not a finite number")
+        if abs(value) > NUMBER_LIMIT:
+            raise InvalidValue(_written(place), "number", f"{_written(place)} is beyond ±2^53, where JSON readers lose digits")
+        if isinstance(value, float) and "e" in (short := repr(value)):
+            self.written_out += len(f"{Decimal(short):f}") - len(short)
+
+
+def _written(place: _Place) -> str:
+    parts: list[str] = []
+    while place is not None:
+        place, part = place
+        parts.append(f"/{escaped(str(part))}")
+    return "".join(["settings", *reversed(parts)])
 
 
 @dataclass(frozen=True)
 class Provenance:
     """Where a command comes from: who gave it, why, through which door and in which request.
 
-    Raises `InvalidValue` for an actor or reason that breaks its rule.
+    Raises `InvalidValue` for an actor, source or reason that breaks its rule.
     """
 
     actor: str
@@ -144,5 +211,6 @@ class Provenance:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "actor", actor(self.actor))
+        source(self.source)
         if self.reason is not None:
             object.__setattr__(self, "reason", reason(self.reason))

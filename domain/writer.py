@@ -16,9 +16,9 @@ from eventsourcing.persistence import OperationalError
 
 from domain.append import Append
 from domain.decision import Decided, Decision, Outcome, Verdict
-from domain.errors import DomainError, StoreUnavailable
+from domain.errors import DomainError, OutcomeUnknown, StoreUnavailable
 from domain.event_codec import EventCodec
-from domain.event_store import NothingRecorded, PostgresLog
+from domain.event_store import NothingRecorded, PostgresLog, RecordingUnknown
 from domain.idempotency import Kept, Key, Repeatable, keep
 from domain.known import KnownAggregates
 from domain.values import Groups
@@ -49,6 +49,11 @@ class _Answer:
 
     waiting: Waiting
     answer: Outcome | DomainError
+
+    def in_doubt(self, lost: Exception) -> "_Answer":
+        """Return the answer where it is not known whether the append was recorded; who recorded nothing may just try again."""
+        would_record = isinstance(self.answer, Outcome) and self.answer.changed and not self.answer.replayed
+        return _Answer(self.waiting, _caused(OutcomeUnknown() if would_record else StoreUnavailable(), lost))
 
     def give(self) -> None:
         if isinstance(self.answer, Outcome):
@@ -81,6 +86,7 @@ class Writer:
 
     def close(self) -> None:
         """End the thread once all that waits is answered."""
+        self._log.hurry()
         self._thread.shutdown()
 
     def _work(self) -> None:
@@ -119,7 +125,7 @@ class Writer:
         wrong = self._once_more(batch) if isinstance(failure, NothingRecorded) else failure
         if isinstance(wrong, OperationalError):
             for waiting in batch:
-                waiting.outcome.set_exception(_unavailable(wrong))
+                waiting.outcome.set_exception(_caused(StoreUnavailable(), wrong))
         elif wrong and len(batch) == 1:
             batch[0].outcome.set_exception(wrong)
         elif wrong:
@@ -139,18 +145,26 @@ class Writer:
         return None
 
     def _record(self, batch: list[Waiting]) -> Sequence[_Answer]:
-        """Return the answers once all that was decided is durable. Where `batch` is empty, it takes what waits."""
+        """Return the answers once all that was decided is durable, or in doubt. Where `batch` is empty, it takes what waits.
+
+        After an error nothing of it was recorded.
+        """
+        answers: Sequence[_Answer] = ()
         try:
             # Before the lock, so that nobody waits for what we read.
             self._known.load(self._named(batch))
             with self._log.appending() as append:
                 self._known.catch_up(append)
                 batch += [] if batch else self._next()
-                return self._write(append, batch)
+                answers = self._write(append, batch)
+        except RecordingUnknown as lost:
+            self._known.forget()
+            return [answer.in_doubt(lost) for answer in answers]
         except Exception:
             # Should what we know contradict the log, it is not for ever.
             self._known.forget()
             raise
+        return answers
 
     def _write(self, append: Append, batch: Sequence[Waiting]) -> Sequence[_Answer]:
         decided, answers = self._decide(append, batch)
@@ -200,7 +214,6 @@ def _new(answers: Sequence[_Answer]) -> dict[Repeatable, Outcome]:
     }
 
 
-def _unavailable(lost: Exception) -> StoreUnavailable:
-    error = StoreUnavailable()
+def _caused(error: DomainError, lost: Exception) -> DomainError:
     error.__cause__ = lost
     return error

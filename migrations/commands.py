@@ -12,12 +12,14 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.pool import NullPool
 
+from domain import sessions
+
 _HERE = Path(__file__).parent
 
 
 def engine(conninfo: str) -> Engine:
     """Return a SQLAlchemy engine for anything that libpq takes as connection string, without a pool."""
-    return create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(conninfo), poolclass=NullPool)
+    return create_engine("postgresql+psycopg://", creator=lambda: sessions.connect(conninfo, autocommit=False), poolclass=NullPool)
 
 
 def upgrade(conninfo: str, revision: str = "head") -> None:
@@ -34,15 +36,15 @@ def downgrade(conninfo: str, revision: str) -> None:
 
 def current(conninfo: str) -> str | None:
     """Return the revision that the database is at, None before the first."""
-    with psycopg.connect(conninfo) as connection:
+    with sessions.connect(conninfo) as connection:
         return revision(connection)
 
 
 def revision(connection: psycopg.Connection[Any]) -> str | None:
     """Return the revision that the database of a connection is at, None before the first."""
-    if connection.execute("SELECT to_regclass('alembic_version')").fetchone() == (None,):
+    if connection.execute("SELECT to_regclass('public.alembic_version')").fetchone() == (None,):
         return None
-    row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    row = connection.execute("SELECT version_num FROM public.alembic_version").fetchone()
     return row[0] if row else None
 
 
@@ -59,6 +61,13 @@ def lacks(revision: str | None) -> bool:
 def is_unknown(revision: str | None) -> bool:
     """Tell whether a database at this revision was migrated by a newer release."""
     return revision is not None and revision not in _revisions()
+
+
+def is_before(one: str | None, other: str | None) -> bool:
+    """Tell whether one revision of this release comes before another; None and `base` are before all, `head` is the last."""
+    order = ["base", *reversed(_revisions())]
+    one, other = ("base" if name is None else newest() if name == "head" else name for name in (one, other))
+    return one in order and other in order and order.index(one) < order.index(other)
 
 
 @cache

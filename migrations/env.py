@@ -5,6 +5,8 @@ from sqlalchemy import Connection, text
 
 from projections.tables import Table
 
+VERSION_SCHEMA = "public"
+"""Where Alembic's own table is, whatever the search path says."""
 MIGRATE_LOCK = 7_316_002
 """Key of the advisory lock that makes migrations wait for each other."""
 
@@ -13,7 +15,7 @@ def run_on(connection: Connection) -> None:
     """Migrate over an open transaction, under a lock."""
     connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATE_LOCK})"))
     connection.execute(text("SET LOCAL lock_timeout = '10s'"))
-    context.configure(connection=connection, target_metadata=Table.metadata)
+    context.configure(connection=connection, target_metadata=Table.metadata, version_table_schema=VERSION_SCHEMA)
     with context.begin_transaction():
         context.run_migrations()
 
@@ -21,7 +23,12 @@ def run_on(connection: Connection) -> None:
 def render() -> None:
     """Write the migrations as SQL."""
     # Named parameters: with psycopg's own style every % in the SQL would come out twice.
-    context.configure(dialect_name="postgresql", literal_binds=True, dialect_opts={"paramstyle": "named"})
+    context.configure(
+        dialect_name="postgresql",
+        literal_binds=True,
+        dialect_opts={"paramstyle": "named"},
+        version_table_schema=VERSION_SCHEMA,
+    )
     with context.begin_transaction():
         context.run_migrations()
 

@@ -1,9 +1,10 @@
 """What differs between two positions of the log, of one class or of all classes of a group.
 
-Both states are derived from the log and compared. What the answer says, applied to the first state, gives the second.
+Both states are derived from the log and compared, a few classes at a time, so that a difference of any size needs
+little memory. What the answer says, applied to the first state, gives the second.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -13,19 +14,30 @@ import msgspec
 from projections import past
 from projections.queries import Source
 
+KINDS = ("enrolled", "withdrawn", "role_changed", "classes")
+"""What can differ, in the order of the answer."""
 FIELDS = ("group_id", "name", "settings", "archived")
 """The fields of a class that are compared."""
 
-# Settings as text: in Python, 1 equals true and 1.0.
-_STATE = "SELECT id, group_id, name, settings::text, deleted_at IS NOT NULL AS archived FROM ({classes}) AS class"
+ENTERED = """
+    SELECT DISTINCT class_id FROM log.events
+    WHERE group_id = %(group_id)s AND topic IN ('ClassCreated', 'ClassMoved')
+      AND notification_id <= %(at)s ORDER BY class_id
+"""
+"""The SELECT of the classes that were ever in group `group_id` by position `at`."""
 
-CLASS = Source(_STATE.format(classes=past.LIVING_CLASS.format(class_id="%(class_id)s")))
-"""The class `class_id` at position `at`, no row where there is none."""
-GROUP = Source(f"{_STATE.format(classes=past.GROUP_CLASSES)} WHERE NOT {past.ENDED.format(stream='%(group_id)s')}")
-"""The classes of group `group_id` at position `at`."""
+_LIVING = past.LIVING_CLASS.format(class_id="wanted.id")
+
+# Settings as text: in Python, 1 equals true and 1.0.
+CLASSES = Source(f"""
+    SELECT class.id, group_id, name, settings::text, deleted_at IS NOT NULL AS archived
+    FROM unnest(%(ids)s::uuid[]) AS wanted (id) CROSS JOIN LATERAL ({_LIVING}) AS class
+    WHERE %(group_id)s::uuid IS NULL OR group_id = %(group_id)s
+""")
+"""Those of the classes `ids` that are there at position `at`, in group `group_id` where that is not null."""
 ELSEWHERE = Source(f"""
     SELECT class.id, class.group_id FROM unnest(%(ids)s::uuid[]) AS wanted (id)
-    CROSS JOIN LATERAL ({past.LIVING_CLASS.format(class_id="wanted.id")}) AS class
+    CROSS JOIN LATERAL ({_LIVING}) AS class
 """)
 """The groups that the classes `ids` are in at position `at`."""
 
@@ -62,21 +74,24 @@ def fields(rows: Iterable[tuple[Any, ...]]) -> dict[UUID, dict[str, Any]]:
     }
 
 
-def difference(before: Classes, after: Classes, members: Iterable[tuple[UUID, UUID, str | None, str | None]]) -> dict[str, Any]:
-    """Return what differs, as the outside sees it."""
-    found: dict[str, list[dict[str, Any]]] = {"enrolled": [], "withdrawn": [], "role_changed": [], "classes": []}
-    for class_id, user_id, was, is_ in members:
+def of_members(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield what rows of `MEMBERS` say: its kind, and the item as the outside sees it."""
+    for class_id, user_id, was, is_ in rows:
+        member = {"class_id": class_id, "user_id": user_id}
         if was is None:
-            found["enrolled"].append({"class_id": class_id, "user_id": user_id, "role": is_})
+            yield "enrolled", {**member, "role": is_}
         elif is_ is None:
-            found["withdrawn"].append({"class_id": class_id, "user_id": user_id, "role": was})
+            yield "withdrawn", {**member, "role": was}
         else:
-            found["role_changed"].append({"class_id": class_id, "user_id": user_id, "from": was, "to": is_})
+            yield "role_changed", {**member, "from": was, "to": is_}
+
+
+def of_classes(before: Classes, after: Classes) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield what differs of classes, in the order of their ids: its kind, and the item as the outside sees it."""
     for class_id in sorted(before.fields.keys() | after.fields.keys()):
         changes = _changes(before.of(class_id), after.of(class_id))
         if changes:
-            found["classes"].append({"class_id": class_id, "changes": changes})
-    return found
+            yield "classes", {"class_id": class_id, "changes": changes}
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

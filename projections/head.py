@@ -7,9 +7,10 @@ from contextlib import suppress
 import psycopg
 from psycopg import AsyncConnection
 
+from domain import sessions
 from domain.event_store import RECORDED_CHANNEL
+from domain.silence import heard
 from projections.runner import backoff
-from projections.silence import heard
 
 POLL_SECONDS = 0.5
 """How long to wait for a notification, which can get lost, before looking at the log itself."""
@@ -53,7 +54,7 @@ class Head:
         failures = 0
         while True:
             try:
-                async with await AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
+                async with await sessions.connect_async(self._conninfo, sessions.READING) as connection:
                     await connection.execute(f"LISTEN {RECORDED_CHANNEL}")
                     failures = 0
                     while True:

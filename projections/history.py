@@ -15,7 +15,7 @@ import msgspec
 
 from domain.values import Groups
 from projections import skips
-from projections.queries import GROUPS_GIVEN, Parameters
+from projections.queries import GROUPS_GIVEN, SEEN_VERSION, Parameters
 
 Order = Literal["asc", "desc"]
 
@@ -25,14 +25,14 @@ KEY_TYPES = ("bigint", "text")
 # Times are written as in the reads, whose JSON PostgreSQL makes.
 _COLUMNS = """
     event.notification_id, event.originator_version, to_json(event.recorded_at) #>> '{{}}' AS recorded_at, event.topic, event.state,
-    {own}.class_id, {own}.user_id, {own}.group_id, event.actor, event.source
+    {own}.class_id, {own}.user_id, {own}.group_id, event.actor, event.source, event.digest
 """
 
-_EVENT = f"""{_COLUMNS.format(own="event")}, NULL::text AS ended_role, '' COLLATE "C" AS part, {skips.MARK} AS skipped"""
+_EVENT = f"""{_COLUMNS.format(own="event")}, NULL::text AS ended_role, '' COLLATE pg_catalog."C" AS part, {skips.MARK} AS skipped"""
 _EVENTS = f"SELECT {_EVENT} FROM log.events AS event WHERE"
 
 # Entries of one position: the event itself, then what it ended. `part` tells them apart.
-_PART = "(ending.class_id::text || coalesce(ending.user_id::text, '')) COLLATE \"C\""
+_PART = "(ending.class_id::text || coalesce(ending.user_id::text, '')) COLLATE pg_catalog.\"C\""
 _ENDED = "FROM log.endings AS ending JOIN log.events AS event USING (notification_id) WHERE"
 _ENDINGS = f"SELECT {_COLUMNS.format(own='ending')}, ending.role AS ended_role, {_PART} AS part, {skips.MARK} AS skipped {_ENDED}"
 
@@ -45,6 +45,15 @@ _REMOVALS = f"""
 
 _EACH = "SELECT entry.* FROM unnest(%(groups)s::uuid[]) AS mine (id) CROSS JOIN LATERAL ({run}) AS entry"
 """For each group through its own index: of all of them at once PostgreSQL would read everything, and sort it."""
+
+_SEEN = f"""
+    SELECT notification_id,
+           CASE WHEN class_id IS NULL OR topic IN ('GroupDeleted', 'UserRemoved') THEN originator_version
+                ELSE {SEEN_VERSION.format(class_id="class_id", version="source.originator_version")} END AS originator_version,
+           recorded_at, topic, state, class_id, user_id, group_id, actor, source, ended_role, part, skipped
+    FROM ({{page}}) AS source
+"""
+"""A page for who is confined: the version of what is of a class's stream as it is counted in the groups."""
 
 _FILTERS = {
     "type": "{own}.topic = %(type)s",
@@ -157,7 +166,8 @@ class Question:
         runs = [self._run(run, key) for run in self.history.confined]
         if self.history.each:
             runs = [_EACH.format(run=run) for run in runs]
-        return self._merged(runs), parameters | {"groups": list(self.groups)}
+        page = f"{_SEEN.format(page=self._merged(runs))} ORDER BY notification_id {self.order}, part {self.order}"
+        return page, parameters | {"groups": list(self.groups)}
 
     def entries(self, rows: Iterable[tuple[Any, ...]]) -> list["Entry"]:
         """Turn the rows of a page into what the caller sees of them."""
@@ -210,7 +220,7 @@ class Entry:
 
 
 def _entry(row: tuple[Any, ...], groups: Groups) -> Entry:
-    position, version, recorded_at, topic, state, class_id, user_id, group_id, actor, source, ended_role, part, skipped = row
+    position, version, recorded_at, topic, state, class_id, user_id, group_id, actor, source, digest, ended_role, part, skipped = row
     fields = msgspec.json.decode(state)
     event = {
         "position": position,
@@ -230,6 +240,7 @@ def _entry(row: tuple[Any, ...], groups: Groups) -> Entry:
     if groups is not None and topic == "ClassMoved" and UUID(event["before"]["group_id"]) not in groups:
         # Where the class came from does not exist to this caller. Differences say it in the same way.
         event["before"]["group_id"] = None
+    event["digest"] = digest.hex()
     if skipped is not None:
         event["skipped"] = skipped
     return Entry(event, (str(position), part))

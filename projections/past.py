@@ -21,7 +21,7 @@ ENDED = """
 STATE = "convert_from(state, 'UTF8')::json"
 
 GROUP = f"""
-    SELECT originator_id AS id, {last(f"{STATE} ->> 'name'", "GroupCreated", "GroupRenamed")} COLLATE "C" AS name,
+    SELECT originator_id AS id, {last(f"{STATE} ->> 'name'", "GroupCreated", "GroupRenamed")} COLLATE pg_catalog."C" AS name,
            min(recorded_at) AS created_at, max(recorded_at) AS updated_at, max(originator_version) AS version
     FROM log.events WHERE originator_id = %(group_id)s AND topic LIKE 'Group%%' AND notification_id <= %(at)s
     GROUP BY originator_id HAVING bool_and(topic <> 'GroupDeleted')
@@ -29,7 +29,7 @@ GROUP = f"""
 
 CLASS = f"""
     SELECT class_id AS id, (array_agg(group_id ORDER BY notification_id DESC))[1] AS group_id,
-           {last(f"{STATE} ->> 'name'", "ClassCreated", "ClassRenamed")} COLLATE "C" AS name,
+           {last(f"{STATE} ->> 'name'", "ClassCreated", "ClassRenamed")} COLLATE pg_catalog."C" AS name,
            {last(f"({STATE} -> 'settings')::jsonb", "ClassCreated", "ClassSettingsChanged")} AS settings,
            min(recorded_at) AS created_at, max(recorded_at) AS updated_at,
            CASE {last("topic", "ClassArchived", "ClassRestored")}

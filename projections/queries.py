@@ -41,8 +41,10 @@ def _item(*columns: str) -> str:
 
 GROUP = _item("id", "name", "created_at", "updated_at", "version")
 USER = _item("id", "created_at", "version")
-CLASS = _item("id", "group_id", "name", "settings", "created_at", "updated_at", "deleted_at", "version")
-MEMBER = _item("id", "class_id", "user_id", "role", "created_at")
+_CLASS = ("id", "group_id", "name", "settings", "created_at", "updated_at", "deleted_at")
+CLASS = _item(*_CLASS, "version")
+_MEMBER = ("id", "class_id", "user_id", "role", "created_at")
+MEMBER = _item(*_MEMBER)
 MEMBERSHIP = _item("class_id", "class_name", "group_id", "role", "created_at")
 
 _LIVE_MEMBERSHIPS = """
@@ -53,17 +55,46 @@ _LIVE_MEMBERSHIPS = """
 
 GROUPS_GIVEN = "ANY(%(groups)s::uuid[])"
 
+# A stay is the time that a class is in one group, from its creation or a move to it up to the next move. Of the last one nothing is taken
+# away: where it is in another group, nobody asks who is confined to these.
+SEEN_VERSION = """({version} - coalesce((
+    SELECT sum(until - since) FROM (
+        SELECT originator_version AS since, group_id, lead(originator_version) OVER (ORDER BY originator_version) AS until
+        FROM log.events AS event WHERE event.class_id = source.{class_id} AND event.user_id IS NULL
+          AND event.topic IN ('ClassCreated', 'ClassMoved') AND event.originator_version <= {version}
+    ) AS stay WHERE group_id <> ALL(%(groups)s::uuid[])
+), 0))::bigint"""
+"""A class's version as who is confined to the groups counts it: without the events of its stays in others."""
+
 
 @dataclass(frozen=True)
 class Source:
-    """Where rows come from; `within` is the condition for those that belong to the groups `%(groups)s`."""
+    """Where rows come from; `within` is the condition for those that belong to the groups `%(groups)s`.
+
+    Rows that have the version of a class say by which column they name it, `class_id`, and which other `columns` they have.
+    """
 
     rows: str
     within: str = f"group_id = {GROUPS_GIVEN}"
+    class_id: str | None = None
+    columns: tuple[str, ...] = ()
 
     def select(self, *, confined: bool) -> str:
-        """Return the SELECT of the rows; `confined`, of those of the groups."""
-        return f"SELECT * FROM ({self.rows}) AS source WHERE {self.within}" if confined else self.rows
+        """Return the SELECT of the rows; `confined`, of those of the groups, with versions as they are counted there."""
+        if not confined:
+            return self.rows
+        columns = "*"
+        if self.class_id is not None:
+            columns = f"{', '.join(self.columns)}, {SEEN_VERSION.format(class_id=self.class_id, version='source.version')} AS version"
+        return f"SELECT {columns} FROM ({self.rows}) AS source WHERE {self.within}"
+
+
+def _of_class(rows: str) -> Source:
+    return Source(rows, class_id="id", columns=_CLASS)
+
+
+def _of_member(rows: str) -> Source:
+    return Source(rows, class_id="class_id", columns=(*_MEMBER, "group_id"))
 
 
 @dataclass(frozen=True)
@@ -131,18 +162,18 @@ GROUP_BY_ID = Thing(
 )
 USER_BY_ID = Thing("user", USER, Source("SELECT * FROM roster.users WHERE id = %(user_id)s", _LIVE_USER), Source(past.USER, _PAST_USER))
 _PAST_CLASS = past.LIVING_CLASS.format(class_id="%(class_id)s")
-CLASS_BY_ID = Thing("class", CLASS, Source("SELECT * FROM roster.classes WHERE id = %(class_id)s"), Source(_PAST_CLASS))
+CLASS_BY_ID = Thing("class", CLASS, _of_class("SELECT * FROM roster.classes WHERE id = %(class_id)s"), _of_class(_PAST_CLASS))
 MEMBER_BY_ID = Thing(
     "member",
     MEMBER,
-    Source(
+    _of_member(
         """
         SELECT member.*, class.version, class.group_id
         FROM roster.class_members AS member JOIN roster.classes AS class ON class.id = member.class_id
         WHERE member.class_id = %(class_id)s AND member.user_id = %(user_id)s
         """
     ),
-    Source(
+    _of_member(
         f"""
         SELECT member.*, class.version, class.group_id
         FROM ({past.MEMBERS.format(whose="class_id = %(class_id)s AND user_id = %(user_id)s")}) AS member
@@ -153,13 +184,13 @@ MEMBER_BY_ID = Thing(
 
 GROUPS = Listing("groups", GROUP, BY_NAME, Source("SELECT * FROM roster.groups", _THE_GROUP))
 USERS = Listing("users", USER, BY_ID, Source("SELECT * FROM roster.users", _LIVE_USER))
-CLASSES = Listing("classes", CLASS, BY_NAME, Source("SELECT * FROM roster.classes"))
+CLASSES = Listing("classes", CLASS, BY_NAME, _of_class("SELECT * FROM roster.classes"))
 GROUP_CLASSES = Listing(
     "group-classes",
     CLASS,
     BY_NAME,
-    Source("SELECT * FROM roster.classes WHERE group_id = %(group_id)s"),
-    Source(past.GROUP_CLASSES),
+    _of_class("SELECT * FROM roster.classes WHERE group_id = %(group_id)s"),
+    _of_class(past.GROUP_CLASSES),
     GROUP_BY_ID,
 )
 # The class is looked at already, as the list's parent.

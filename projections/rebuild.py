@@ -12,15 +12,14 @@ from uuid import uuid4
 
 import psycopg
 from psycopg import Connection, IsolationLevel
-from psycopg.conninfo import make_conninfo
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
+from domain import sessions
 from projections import comparison, loading, shadow, switch
 from projections import rebuild_record as record
 from projections.projector import EventFails, Projected, UnknownEvent, project, project_up_to_failure
 from projections.rebuild_record import IDLE, RebuildState, cancel, state
 from projections.runner import PROJECTED_CHANNEL
-from projections.sessions import KEEPALIVES
 from projections.statements import FOLDS, Fold
 from projections.tables import SCHEMA, SHADOW
 
@@ -58,7 +57,7 @@ class Rebuild:
     def __init__(self, conninfo: str) -> None:
         """Claim the shadow tables. Raises `ShadowInUse`."""
         self.id = uuid4()
-        self._connection = psycopg.connect(make_conninfo(conninfo, application_name="rosterlog rebuild", **KEEPALIVES), autocommit=True)
+        self._connection = sessions.connect(conninfo, shadow.LOADING, name="rosterlog rebuild")
         try:
             shadow.claim(self._connection)
             record.begin(self._connection, self.id)

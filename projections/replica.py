@@ -4,11 +4,8 @@ A standby takes no LISTEN, so this looks, and only for as long as somebody waits
 """
 
 import asyncio
-from typing import Any
 
-from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool
-
+from domain.sessions import AsyncPool
 from projections.tables import SCHEMA
 
 POSITION = f"SELECT position FROM {SCHEMA}.checkpoint"
@@ -19,7 +16,7 @@ POLL_SECONDS = 0.02
 class ReplicaVisibility:
     """Knows how far the read tables of one replica are."""
 
-    def __init__(self, pool: AsyncConnectionPool[AsyncConnection[Any]]) -> None:
+    def __init__(self, pool: AsyncPool) -> None:
         """Look over connections of `pool`, which all lead to the same server."""
         self._pool = pool
         self._position = 0

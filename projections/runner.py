@@ -15,11 +15,10 @@ from typing import Any
 
 import psycopg
 from psycopg import Connection
-from psycopg.conninfo import make_conninfo
 
+from domain import sessions
 from domain.event_store import RECORDED_CHANNEL
 from projections.projector import EventFails, UnknownEvent, project, project_up_to_failure
-from projections.sessions import KEEPALIVES, SETTINGS
 from projections.skips import SKIPPED_CHANNEL
 from projections.tables import SCHEMA
 
@@ -35,9 +34,6 @@ STAND_BY_SECONDS = 1.0
 """How often those who stand by ask for the lead."""
 FROZEN_SECONDS = 15
 """How long a leader's session may be idle before a stand-by ends it: longer than the longest wait between two tries."""
-
-# Ends a leader that is frozen in the middle of a transaction.
-_SESSION = f"{SETTINGS}; SET idle_in_transaction_session_timeout = '5s'"
 
 _RECORD_FAILURE = f"""
     UPDATE {SCHEMA}.checkpoint SET failing_position = %(position)s, failure = %(failure)s,
@@ -59,7 +55,7 @@ class Runner:
 
     def __init__(self, conninfo: str, name: str) -> None:
         """Follow the log of the database at `conninfo`; `name` is what others see of the leader."""
-        self._conninfo = make_conninfo(conninfo, application_name=name, **KEEPALIVES)
+        self._conninfo = conninfo
         self._name = name
         self._stopping = threading.Event()
         self._failures = 0
@@ -72,8 +68,7 @@ class Runner:
         """Follow the log until `stop` is called."""
         while not self._stopping.is_set():
             try:
-                with psycopg.connect(self._conninfo, autocommit=True) as connection:
-                    connection.execute(_SESSION)
+                with sessions.connect(self._conninfo, sessions.PROJECTING, name=self._name) as connection:
                     self._stand_by(connection)
                     self._lead(connection)
             except psycopg.Error as lost:

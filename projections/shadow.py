@@ -5,6 +5,7 @@ far less. Tables, constraints and indexes have the names that the migrations giv
 the tables move.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from psycopg import Connection
@@ -12,9 +13,9 @@ from sqlalchemy import UniqueConstraint
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable, DropConstraint, ExecutableDDLElement
 
+from domain import sessions
 from domain.errors import DomainError
 from projections import loading
-from projections.sessions import SETTINGS
 from projections.tables import SCHEMA, SHADOW, Table
 
 REBUILD_LOCK = 7_316_004
@@ -24,10 +25,18 @@ BATCH = 250_000
 
 # For sorting and hashing a range of BATCH events, and for making indexes; both are memory of the database's server.
 # Costs of the planner's: what a range reads in parallel is worth the hand-over, which it would not expect of so few events.
-_LOADING = f"""
-    {SETTINGS}; SET work_mem = '128MB'; SET maintenance_work_mem = '128MB';
-    SET max_parallel_workers_per_gather = 1; SET parallel_tuple_cost = 0; SET parallel_setup_cost = 0
-"""
+LOADING = replace(
+    sessions.LOADING,
+    settings={
+        **sessions.LOADING.settings,
+        "work_mem": "128MB",
+        "maintenance_work_mem": "128MB",
+        "max_parallel_workers_per_gather": 1,
+        "parallel_tuple_cost": 0,
+        "parallel_setup_cost": 0,
+    },
+)
+"""The session that loads shadow tables."""
 
 _MEMBERS = Table.metadata.tables[f"{SCHEMA}.class_members"]
 _KEYS_OF_MEMBERS = [_MEMBERS.primary_key, *(key for key in _MEMBERS.constraints if isinstance(key, UniqueConstraint))]
@@ -41,11 +50,10 @@ class ShadowInUse(DomainError):
 
 
 def claim(connection: Connection[Any]) -> None:
-    """Take the shadow tables for as long as the connection lives, and make it ready to load them. Raises `ShadowInUse`."""
+    """Take the shadow tables for as long as the connection, a `LOADING` session, lives. Raises `ShadowInUse`."""
     row = connection.execute("SELECT pg_try_advisory_lock(%s)", [REBUILD_LOCK]).fetchone()
     if row is None or not row[0]:
         raise ShadowInUse
-    connection.execute(_LOADING)
     # A plan made for the first range, of empty tables, is none for the later ones.
     connection.prepare_threshold = None
 

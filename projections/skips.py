@@ -1,5 +1,7 @@
 """Skipped events: positions that an operator, with a reason, told every projection to leave out.
 
+The record is kept in the schema of the log, because a rebuild needs it and can not derive it.
+
 Only the event at which the projection stands still can be skipped. The record stays: live projecting, every rebuild and every
 verification honour it, until it is taken back. A later event about a thing whose creation was skipped has no effect either.
 """
@@ -18,33 +20,33 @@ from projections.tables import SCHEMA
 SKIPPED_CHANNEL = "rosterlog_skipped"
 """Notification channel: a position was skipped, so a projector that stands still can go on at once."""
 
-POSITIONS = "ARRAY(SELECT position FROM projections.skips WHERE taken_back_at IS NULL)"
+POSITIONS = "ARRAY(SELECT position FROM log.skips WHERE taken_back_at IS NULL)"
 """SQL of the skipped positions, as an array."""
 
 MARK = """(
     SELECT json_build_object('reason', reason, 'actor', actor, 'at', skipped_at)
-    FROM projections.skips WHERE position = notification_id AND taken_back_at IS NULL
+    FROM log.skips WHERE position = notification_id AND taken_back_at IS NULL
 )"""
 """SQL of what an event's history says where the event is skipped: reason, actor, at; null where it is not."""
 
 # A class created in such a group has no row either.
 _VOID = """
-    WITH created AS (SELECT stream FROM projections.skips WHERE taken_back_at IS NULL AND version = 1)
+    WITH created AS (SELECT stream FROM log.skips WHERE taken_back_at IS NULL AND version = 1)
     SELECT stream FROM created
     UNION SELECT originator_id FROM log.events WHERE topic = 'ClassCreated' AND group_id IN (SELECT stream FROM created)
 """
 
 _COLUMNS = "position, topic, reason, actor, skipped_at, error"
-_ACTIVE = f"SELECT {_COLUMNS} FROM projections.skips WHERE taken_back_at IS NULL ORDER BY position"
+_ACTIVE = f"SELECT {_COLUMNS} FROM log.skips WHERE taken_back_at IS NULL ORDER BY position"
 
 _FAILING = f"SELECT position, failing_position, failure FROM {SCHEMA}.checkpoint FOR UPDATE"
 _SKIP = f"""
-    INSERT INTO projections.skips (position, stream, version, topic, reason, actor, error)
+    INSERT INTO log.skips (position, stream, version, topic, reason, actor, error)
     SELECT notification_id, originator_id, originator_version, topic, %(reason)s, %(actor)s, %(error)s
     FROM log.events WHERE notification_id = %(position)s RETURNING {_COLUMNS}
 """
 _TAKE_BACK = """
-    UPDATE projections.skips SET taken_back_at = clock_timestamp(), taken_back_by = %(actor)s
+    UPDATE log.skips SET taken_back_at = clock_timestamp(), taken_back_by = %(actor)s
     WHERE position = %(position)s AND taken_back_at IS NULL
 """
 
@@ -67,6 +69,9 @@ class Skip:
     actor: str
     skipped_at: datetime
     error: str
+
+    def __str__(self) -> str:
+        return f"skipped: position {self.position} ({self.topic}), by {self.actor} at {self.skipped_at:%Y-%m-%d %H:%M:%S%z}: {self.reason}"
 
 
 def skip(connection: Connection[Any], position: int, *, reason: str, actor: str) -> Skip:

@@ -1,31 +1,32 @@
 """Proof that the log is as it was written.
 
-PostgreSQL follows the hash chain of the next stretches of the log while Python looks into the events of the one before: two connections,
-and memory for three stretches, however long the log is.
+The chain is computed here, from the raw columns, and in several processes where the log is long: nothing that the database could have been
+taught to compute otherwise is asked of it. Stretches are looked at in order, so the position that is named is the first wrong one.
 """
 
 import gc
-from collections import deque
+import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from multiprocessing import get_context
 from typing import Any
-from uuid import UUID
 
 from psycopg import Connection
-from psycopg.conninfo import make_conninfo
 
-from domain import digest, endings
-from domain.event_codec import INDEX, EventCodec, UndecodableEvent
+from domain import digest, sessions
+from projections import catalog, stretch
+from projections.stretch import NOT_INDEXED, Examined, Wrong, examine
 from projections.tables import SCHEMA
 
 Progress = Callable[[int, int], None]
 """Told how many events are done, of how many."""
 
-STRETCH = 10_000
-"""How many events are read at once: some megabytes."""
+ALONE = 300_000
+"""Up to so many events one process examines the log: in the time that others take to start, it is done."""
+MOST_PROCESSES = 4
+"""PostgreSQL reads the log for four of them with one or two cores of its own."""
 
 
 class LogAltered(Exception):
@@ -62,22 +63,6 @@ _HEAD = """
     ORDER BY notification_id DESC LIMIT 1
 """
 
-# With the event before the stretch, whose digest the first one goes on from.
-_STRETCH = f"""
-    SELECT * FROM (
-        SELECT notification_id, digest = {digest.SQL} AS chained, originator_id, topic, state, {", ".join(INDEX)}
-        FROM log.events WHERE notification_id BETWEEN %(first)s - 1 AND %(last)s
-    ) AS event WHERE notification_id >= %(first)s ORDER BY notification_id
-"""
-
-_COLUMNS = "notification_id, topic, class_id, user_id, group_id, role"
-_FOUND = f"SELECT {_COLUMNS} FROM log.endings WHERE notification_id BETWEEN %(first)s AND %(last)s"
-_ENDINGS = f"""
-    WITH derived AS MATERIALIZED ({endings.DERIVE}), found AS MATERIALIZED ({_FOUND})
-    SELECT min(notification_id) FROM (
-        (SELECT * FROM derived EXCEPT ALL SELECT * FROM found) UNION ALL (SELECT * FROM found EXCEPT ALL SELECT * FROM derived)
-    ) AS differing
-"""
 _STRAY = """
     SELECT min(notification_id) FROM log.endings
     WHERE NOT EXISTS (SELECT FROM log.events WHERE events.notification_id = endings.notification_id)
@@ -85,26 +70,39 @@ _STRAY = """
 
 
 def verify_log(connection: Connection[Any], on_progress: Progress = lambda *_: None, against: LogHead | None = None) -> LogHead:
-    """Follow the hash chain over the whole log and return its head.
+    """Follow the hash chain over the whole log of the database that `connection` leads to, and return its head.
 
-    Raises `LogAltered` at the first position that is missing, out of place, changed, unreadable, or indexed under something that its
-    state does not say; and where the log does not continue the one whose head is `against`.
+    Raises `CatalogAltered` where the database is not as the migrations make it, and `LogAltered` at the first position that is missing,
+    out of place, changed, unreadable, or indexed under something that its state does not say; and where the log does not continue the
+    one whose head is `against`.
     """
-    # Before the head: a projector that goes on meanwhile is not ahead of the log.
-    row = connection.execute(f"SELECT position FROM {SCHEMA}.checkpoint").fetchone()
-    projected = row[0] if row else 0
-    head = _head(connection)
-    checker = _Checker()
-    with _without_garbage_collection():
-        for stretch in _stretches(connection, head.position):
-            checker.check(stretch)
-            on_progress(checker.position, head.position)
-    on_progress(head.position, head.position)
-    refuse_ahead(projected, head.position)
-    _refuse_stray_endings(connection)
-    if against is not None:
-        _refuse_other(connection, head, against)
-    return head
+    with sessions.connect(sessions.conninfo_of(connection), name="rosterlog verify") as own:
+        catalog.refuse_altered(own)
+        # Before the head: a projector that goes on meanwhile is not ahead of the log.
+        row = own.execute(f"SELECT position FROM {SCHEMA}.checkpoint").fetchone()
+        projected = row[0] if row else 0
+        head = _head(own)
+        groups = dict[bytes, bytes | None]()
+        with _stretches(own, head.position) as stretches:
+            for last, examined in stretches:
+                _refuse_wrong(examined, groups)
+                on_progress(last, head.position)
+        refuse_ahead(projected, head.position)
+        _refuse_stray_endings(own)
+        if against is not None:
+            _refuse_other(own, head, against)
+        return head
+
+
+def _refuse_wrong(examined: Examined, groups: dict[bytes, bytes | None]) -> None:
+    """Refuse a stretch that is wrong in itself, or after those before it, which left the classes in `groups`."""
+    wrong = [Wrong(position, NOT_INDEXED) for class_id, (position, group) in examined.assumed.items() if groups.get(class_id) != group]
+    if examined.wrong is not None:
+        wrong.append(examined.wrong)
+    if wrong:
+        first = min(wrong, key=lambda one: one.position)
+        raise LogAltered(first.position, first.what)
+    groups |= examined.groups
 
 
 def refuse_ahead(projected: int, head: int) -> None:
@@ -117,6 +115,40 @@ def _refuse_stray_endings(connection: Connection[Any]) -> None:
     row = connection.execute(_STRAY).fetchone()
     if row and row[0] is not None:
         raise LogAltered(row[0], "the index of endings has an entry, and the log no event")
+
+
+@contextmanager
+def _stretches(own: Connection[Any], head: int) -> Iterator[Iterator[tuple[int, Examined]]]:
+    """Have the log examined up to its head; yield the last position of each stretch with what was found, in the order of positions."""
+    # The first stretch is looked at in an empty log, too: nothing stands at a position that there is not.
+    firsts = range(1, max(head, 1) + 1, stretch.LENGTH)
+    lasts = [min(first + stretch.LENGTH - 1, head) for first in firsts]
+    if head <= ALONE:
+        with _without_garbage_collection():
+            yield zip(lasts, (examine(own, first, last) for first, last in zip(firsts, lasts, strict=True)), strict=True)
+        return
+    count = min(os.cpu_count() or 1, MOST_PROCESSES)
+    # Started anew, not forked: a fork of a process with threads can hang.
+    with ProcessPoolExecutor(count, get_context("spawn"), initializer=_Worker.start, initargs=(sessions.conninfo_of(own),)) as workers:
+        try:
+            yield zip(lasts, workers.map(_Worker.examine, firsts, lasts), strict=True)
+        finally:
+            workers.shutdown(cancel_futures=True)
+
+
+class _Worker:
+    """A process that examines stretches over a connection of its own, which it keeps until it ends."""
+
+    connection: Connection[Any]
+
+    @classmethod
+    def start(cls, conninfo: str) -> None:
+        gc.disable()
+        cls.connection = sessions.connect(conninfo, name="rosterlog verify")
+
+    @classmethod
+    def examine(cls, first: int, last: int) -> Examined:
+        return examine(cls.connection, first, last)
 
 
 @contextmanager
@@ -139,67 +171,3 @@ def _refuse_other(connection: Connection[Any], head: LogHead, against: LogHead) 
         raise LogAltered(head.position + 1, f"the event is missing; the log went up to {against.position} when its head was kept")
     if _head(connection, against.position) != against:
         raise LogAltered(against.position, "the log up to here is another one than the one whose head was kept")
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """Rows of the log that follow each other, and the first position whose endings differ from what follows from the log."""
-
-    rows: list[tuple[Any, ...]]
-    differing: int | None
-
-
-def _stretches(connection: Connection[Any], head: int) -> Iterator[Stretch]:
-    """Yield the log stretch by stretch, reading two ahead: one over the connection, one over another like it."""
-    conninfo = make_conninfo(connection.info.dsn, password=connection.info.password or None)
-    firsts = iter(range(1, head + 1, STRETCH))
-    with Connection.connect(conninfo, autocommit=True) as other, ThreadPoolExecutor(2) as readers:
-
-        def read_next(reader: Connection[Any]) -> Iterator[tuple[Connection[Any], Future[Stretch]]]:
-            for first in islice(firsts, 1):
-                yield reader, readers.submit(_read, reader, first, min(first + STRETCH - 1, head))
-
-        coming = deque([*read_next(connection), *read_next(other)])
-        while coming:
-            reader, stretch = coming.popleft()
-            found = stretch.result()
-            coming.extend(read_next(reader))
-            yield found
-
-
-def _read(connection: Connection[Any], first: int, last: int) -> Stretch:
-    span = {"first": first, "last": last}
-    rows = connection.execute(_STRETCH, span, binary=True).fetchall()
-    differing = connection.execute(_ENDINGS, span).fetchone()
-    return Stretch(rows, differing[0] if differing else None)
-
-
-class _Checker:
-    """Looks at each event in turn: whether it is the next one, chained to the one before, and indexed under what it says."""
-
-    def __init__(self) -> None:
-        self.position = 0
-        self._codec = EventCodec()
-        self._group_of: dict[UUID, UUID | None] = {}
-
-    def check(self, stretch: Stretch) -> None:
-        for position, chained, stream, topic, state, *index in stretch.rows:
-            if position != self.position + 1:
-                raise LogAltered(self.position + 1, "the event is missing")
-            if not chained:
-                raise LogAltered(position, "the event is not the one that was recorded here")
-            self._check_index(position, stream, topic, state, index)
-            if position == stretch.differing:
-                raise LogAltered(position, "the index of what the event ended does not say what follows from the log")
-            self.position = position
-
-    def _check_index(self, position: int, stream: UUID, topic: str, state: bytes, found: list[Any]) -> None:
-        """Derive the indexed columns from the event once more; the digest does not cover them."""
-        try:
-            class_id, user_id, group_id, *rest = self._codec.index_of(topic, stream, state)
-        except UndecodableEvent as wrong:
-            raise LogAltered(position, str(wrong)) from wrong
-        if class_id is not None:
-            group_id = self._group_of[class_id] = group_id or self._group_of.get(class_id)
-        if found != [class_id, user_id, group_id, *rest]:
-            raise LogAltered(position, "an indexed column does not say what the event says")

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-import psycopg
 from psycopg import IsolationLevel
 
-from projections import comparison, loading, shadow
+from domain import sessions
+from projections import catalog, comparison, loading, shadow
 from projections.comparison import Difference
 from projections.projector import project
 from projections.shadow import BATCH
@@ -17,9 +17,11 @@ def verify_tables(conninfo: str, on_progress: Progress = lambda *_: None, most: 
     """Derive the read tables once more and yield every row that differs, at most so many a table.
 
     One transaction sees the live tables at one moment, projects the log up to their checkpoint into shadow tables, compares, and rolls
-    back: nothing waits for it, and nothing stays. Raises `ShadowInUse` while a rebuild runs.
+    back: nothing waits for it, and nothing stays. Raises `CatalogAltered` where the database is not as the migrations make it, and
+    `ShadowInUse` while a rebuild runs.
     """
-    with psycopg.connect(conninfo, autocommit=True, application_name="rosterlog verify") as connection:
+    with sessions.connect(conninfo, shadow.LOADING, name="rosterlog verify") as connection:
+        catalog.refuse_altered(connection)
         shadow.claim(connection)
         connection.isolation_level = IsolationLevel.REPEATABLE_READ
         with connection.transaction(force_rollback=True):

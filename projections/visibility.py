@@ -9,8 +9,9 @@ from itertools import count
 import psycopg
 from psycopg import AsyncConnection
 
+from domain import sessions
+from domain.silence import heard
 from projections.runner import PROJECTED_CHANNEL, backoff
-from projections.silence import heard
 from projections.tables import SCHEMA
 
 POLL_SECONDS = 0.25
@@ -68,7 +69,7 @@ class Visibility:
         failures = 0
         while True:
             try:
-                async with await AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
+                async with await sessions.connect_async(self._conninfo, sessions.READING) as connection:
                     await connection.execute(f"LISTEN {PROJECTED_CHANNEL}")
                     failures = 0
                     while True:

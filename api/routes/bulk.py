@@ -6,11 +6,12 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from api import bulk, documented, problems
+from api.apart import apart
 from api.bulk import Atomic, EnrolmentOutcomes, NewEnrolments, NewRegistrations, RegistrationOutcomes
-from api.commands import Command
+from api.commands import Command, CommandRoute
 from domain.errors import ItemsRefused
 
-router = APIRouter(prefix="/v1", tags=["bulk"])
+router = APIRouter(prefix="/v1", tags=["bulk"], route_class=CommandRoute)
 
 
 @router.post(
@@ -18,11 +19,13 @@ router = APIRouter(prefix="/v1", tags=["bulk"])
 )
 async def enrol_many(new: NewEnrolments, options: Annotated[Atomic, Query()], command: Command) -> Response:
     """Enrol up to 10,000 users in any classes, in one append. Each item has its own outcome; with `atomic` it is all or nothing."""
+    items = await apart(bulk.enrolments, new.items)
     try:
-        outcome = await command.give(command.roster.enrol_many, command.id, bulk.enrolments(new.items), atomic=options.atomic)
+        outcome = await command.give(command.roster.enrol_many, command.id, items, atomic=options.atomic)
     except ItemsRefused as refused:
-        return problems.refuse(command.request, refused, bulk.enrolled(new.items, refused.outcomes))
-    return await command.answer_many(outcome, bulk.enrolled(new.items, (outcome.result or {})["items"]))
+        more = await apart(bulk.enrolled, new.items, items, refused.result)
+        return problems.refuse(command.request, refused, more)
+    return await command.answer_many(outcome, await apart(bulk.enrolled, new.items, items, outcome.result or {}))
 
 
 @router.post(
@@ -33,8 +36,10 @@ async def enrol_many(new: NewEnrolments, options: Annotated[Atomic, Query()], co
 )
 async def register_many(new: NewRegistrations, options: Annotated[Atomic, Query()], command: Command) -> Response:
     """Register up to 10,000 users, in one append. Each item has its own outcome; with `atomic` it is all or nothing."""
+    items = await apart(bulk.registrations, new.items)
     try:
-        outcome = await command.give(command.roster.register_many, command.id, bulk.registrations(new.items), atomic=options.atomic)
+        outcome = await command.give(command.roster.register_many, command.id, items, atomic=options.atomic)
     except ItemsRefused as refused:
-        return problems.refuse(command.request, refused, bulk.registered(new.items, refused.outcomes))
-    return await command.answer_many(outcome, bulk.registered(new.items, (outcome.result or {})["items"]))
+        more = await apart(bulk.registered, new.items, items, refused.result)
+        return problems.refuse(command.request, refused, more)
+    return await command.answer_many(outcome, await apart(bulk.registered, new.items, items, outcome.result or {}))

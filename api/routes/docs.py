@@ -5,17 +5,17 @@ import hashlib
 import re
 from importlib.resources import files
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.staticfiles import StaticFiles
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, Response
 
 PATH = "/docs"
 _FILES = f"{PATH}/files"
 
 
-def install(app: FastAPI) -> None:
-    """Serve the page of `app`'s OpenAPI document, and the scripts and styles of Swagger UI for it."""
+def router(app: FastAPI) -> APIRouter:
+    """Return the routes of the page of `app`'s OpenAPI document, and of Swagger UI's scripts and styles for it."""
     page = get_swagger_ui_html(
         openapi_url=str(app.openapi_url),
         title=f"{app.title} API",
@@ -25,19 +25,19 @@ def install(app: FastAPI) -> None:
         # Otherwise it shows the document to a validator of its makers'.
         swagger_ui_parameters={"validatorUrl": None},
     )
-    headers = {
-        "Content-Security-Policy": _policy(bytes(page.body).decode()),
-        "Referrer-Policy": "no-referrer",
-        "X-Content-Type-Options": "nosniff",
-    }
-    router = APIRouter()
+    headers = {"Content-Security-Policy": _policy(bytes(page.body).decode()), "Referrer-Policy": "no-referrer"}
+    static = StaticFiles(directory=str(files("fastapi_offline") / "static"))
+    routes = APIRouter()
 
-    @router.get(PATH, include_in_schema=False)
+    @routes.get(PATH, operation_id="getDocs", include_in_schema=False)
     async def docs() -> HTMLResponse:
         return HTMLResponse(page.body, headers=headers)
 
-    app.include_router(router)
-    app.mount(_FILES, StaticFiles(directory=str(files("fastapi_offline") / "static")))
+    @routes.get(f"{_FILES}/{{name}}", operation_id="getDocsFile", include_in_schema=False)
+    async def docs_file(request: Request, name: str) -> Response:
+        return await static.get_response(name, request.scope)
+
+    return routes
 
 
 def _policy(page: str) -> str:

@@ -7,12 +7,13 @@ from starlette.responses import Response
 
 from api import documented
 from api.commands import Serving
+from api.json_route import JsonRoute
 from api.schemas.answers import Projections, RebuildProgress, RebuildStarted
 from api.schemas.bodies import Nothing
 from projections import rebuild
 from projections.status import projection_status
 
-router = APIRouter(prefix="/v1/projections", tags=["operations"])
+router = APIRouter(prefix="/v1/projections", tags=["operations"], route_class=JsonRoute)
 
 
 @router.get("", operation_id="getProjections", responses=documented.problems(503))

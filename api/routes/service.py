@@ -7,12 +7,12 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from api import documented, problems
 from api.commands import Serving
+from api.readiness import DEGRADED
+from api.remedies import REMEDIES
 from api.schemas.answers import Alive, Ready, Start
-from migrations import commands as migrations
+from domain.errors import StoreUnavailable
 
 router = APIRouter(tags=["operations"])
-
-_UNREADY = {"stalled", "leaderless"}
 
 
 @router.get("/healthz", operation_id="isAlive", response_model=Alive)
@@ -23,16 +23,19 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz", operation_id="isReady", response_model=Ready, responses=documented.problems(503))
 async def readyz(request: Request, service: Serving) -> Response:
-    """Answer 200 if the database answers, is migrated, and the projection is not stalled."""
-    revision, status = await service.standing()
-    if status is None:
-        detail = f"The database is at migration {revision}, this release needs {migrations.newest()}."
+    """Answer 200 as long as this process can answer reads or record commands, and say what is degraded."""
+    migrated, able, state, degraded = await service.condition()
+    if not migrated:
+        detail = problems.explanations()["not-migrated"]
         return problems.respond(request, "not-migrated", HTTPStatus.SERVICE_UNAVAILABLE, detail)
-    if status.state in _UNREADY:
-        detail = f"The projection is {status.state} at position {status.checkpoint} of {status.head}: {status.failure or 'no progress'}"
-        return problems.respond(request, f"projection-{status.state}", HTTPStatus.SERVICE_UNAVAILABLE, detail)
-    await service.reads.replica_position()
-    return JSONResponse({"status": "ready", "state": status.state, "lag": status.lag})
+    if not able or (degraded and request.app.state.ready_strict):
+        return _unready(request, next(word for word in degraded if able or word != "keys-unreadable"))
+    return JSONResponse({"status": "ready", "state": state, "degraded": degraded})
+
+
+def _unready(request: Request, word: str) -> Response:
+    rule = word if word in problems.explanations() else StoreUnavailable.rule
+    return problems.respond(request, rule, HTTPStatus.SERVICE_UNAVAILABLE, DEGRADED[word])
 
 
 @router.get("/", operation_id="getStarted", response_model=Start)
@@ -51,8 +54,8 @@ async def root() -> dict[str, str]:
 
 @router.get("/problems/{rule}", operation_id="explainProblem", response_class=PlainTextResponse, responses=documented.problems(404, 422))
 async def explain(request: Request, rule: str) -> Response:
-    """Explain a problem's `type`."""
+    """Explain a problem's `type`, and what to do about it."""
     explanation = problems.explanations().get(rule)
     if explanation is None:
         return problems.respond(request, "not-found", HTTPStatus.NOT_FOUND, f"There is no problem called {rule}.")
-    return PlainTextResponse(explanation)
+    return PlainTextResponse(f"{problems.title(rule)}\n\n{explanation}\n\nWhat to do: {REMEDIES[rule]}\n")

@@ -90,12 +90,15 @@ class EventFields(BaseModel):
 
 
 class Event(BaseModel):
-    """One entry of a history. `before` and `after` hold the fields that the event changed; `skipped` is there only where it is."""
+    """One entry of a history. `before` and `after` hold the fields that the event changed; `skipped` is there only where it is.
+
+    `digest` is the hash over the event and all those before it, in hexadecimal; docs/events.md says how to check it.
+    """
 
     model_config = example(
         position=5, version=2, recorded_at=TIME, type="MemberEnrolled", actor="registrar-1", reason="moved here", source="api",
         request_id="0b0c6a3e-58ab-4f0e-8d51-0d7f8a8f3c11", class_id=MATH, user_id=ANNA, group_id=SCHOOL, effective_on="2026-09-01",
-        before={}, after={"role": "student"},
+        before={}, after={"role": "student"}, digest="5f0c2b7a9d1e4c38a6b0f7d2e95c14738b6ad0fe21c94757d3e8f06ab92c1d40",
     )  # fmt: skip
     position: int
     version: int
@@ -111,6 +114,7 @@ class Event(BaseModel):
     effective_on: date | None
     before: EventFields
     after: EventFields
+    digest: str = Field(pattern="^[0-9a-f]{64}$")
     skipped: Skipped = ABSENT
 
 
@@ -273,6 +277,26 @@ class Projections(BaseModel):
     skips: list[Skip]
 
 
+class Ready(BaseModel):
+    """Whether this process serves, where the projection stands, and what is not as it should be."""
+
+    model_config = example(status="ready", state="following", degraded=[])
+    status: Literal["ready"]
+    state: Literal["following", "catching-up", "leaderless", "stalled", "unknown"]
+    degraded: list[
+        Literal[
+            "reads-unavailable",
+            "writes-unavailable",
+            "release-outdated",
+            "state-unknown",
+            "projection-stalled",
+            "projection-leaderless",
+            "replica-unavailable",
+            "keys-unreadable",
+        ]
+    ]
+
+
 class RebuildStarted(BaseModel):
     """A rebuild that has begun."""
 
@@ -295,14 +319,6 @@ class Alive(BaseModel):
     """The process answers."""
 
     status: Literal["alive"]
-
-
-class Ready(BaseModel):
-    """The service answers, and how far its read tables are behind, in events."""
-
-    status: Literal["ready"]
-    state: Literal["following", "catching-up"]
-    lag: int
 
 
 class Start(BaseModel):

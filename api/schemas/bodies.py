@@ -1,10 +1,8 @@
 """What a caller sends in a body."""
 
-from uuid import UUID
-
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.schemas.fields import ABSENT, ANNA, MATH, SCHOOL, EffectiveOn, Name, SettingsObject, example
+from api.schemas.fields import ABSENT, ANNA, MATH, SCHOOL, EffectiveOn, Id, Name, SettingsObject, example
 from domain.values import Role
 
 
@@ -22,7 +20,7 @@ class NewGroup(_Input):
     """A group to create. With an `id` of your own the request can be repeated safely."""
 
     model_config = example(id=SCHOOL, name="Lincoln Elementary")
-    id: UUID | None = None
+    id: Id | None = None
     name: Name
 
 
@@ -37,15 +35,15 @@ class NewUser(_Input):
     """A user to register: an id, and nothing about the person."""
 
     model_config = example(id=ANNA)
-    id: UUID | None = None
+    id: Id | None = None
 
 
 class NewClass(_Input):
     """A class to create in a group. `settings` is any JSON object, at most 64 KiB and 32 levels."""
 
     model_config = example(id=MATH, group_id=SCHOOL, name="Mathematics 7b", settings={"room": "2.14"})
-    id: UUID | None = None
-    group_id: UUID
+    id: Id | None = None
+    group_id: Id
     name: Name
     settings: SettingsObject = Field(default_factory=dict)
 
@@ -57,14 +55,14 @@ class ClassChange(_Input):
     # Absent is no change, null is refused: defaults are not validated, and what was given is read from `model_fields_set`.
     name: Name = ABSENT
     settings: SettingsObject = ABSENT
-    group_id: UUID = ABSENT
+    group_id: Id = ABSENT
 
 
 class NewClassMember(_Input):
     """A user to enrol in a class."""
 
     model_config = example(user_id=ANNA, role="student")
-    user_id: UUID
+    user_id: Id
     role: Role
     effective_on: EffectiveOn | None = None
 

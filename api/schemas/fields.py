@@ -3,10 +3,12 @@
 import re
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from typing_extensions import TypeAliasType
 
+from api.schemas import moments
 from domain import values
 from domain.errors import InvalidValue
 from projections.projector import KNOWN_TOPICS
@@ -14,8 +16,9 @@ from projections.projector import KNOWN_TOPICS
 MATH, SCHOOL, ANNA = "5b6a1f0e-7c2d-4e8f-9a3b-1c2d3e4f5a6b", "0f9e8d7c-6b5a-4938-a7b6-c5d4e3f2a1b0", "a1b2c3d4-e5f6-4a7b-8c9d-0e1f2a3b4c5d"
 TIME = "2026-09-01T08:00:00+00:00"
 
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
-_MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,6})?([Zz]|[+-]\d{2}:\d{2})")
+_ID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+_INTEGER = re.compile(r"-?[0-9]+")
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
 def _only_a_date(value: object) -> object:
@@ -24,11 +27,22 @@ def _only_a_date(value: object) -> object:
     return value
 
 
-def _only_rfc3339(value: object) -> object:
-    if isinstance(value, str) and _MOMENT.fullmatch(value):
-        return value
-    hint = " (write + as %2B in a URL, or use Z)" if isinstance(value, str) and " " in value else ""
-    raise InvalidValue("moment", "rfc3339", f"a time with seconds and offset is needed, such as 2026-09-01T08:00:00Z{hint}")
+def _only_hyphenated(value: object) -> object:
+    if isinstance(value, str) and not _ID.fullmatch(value):
+        raise InvalidValue("id", "uuid", f"an id is a UUID with its hyphens and nothing around it, such as {MATH}")
+    return value
+
+
+def _only_digits(value: object) -> object:
+    if isinstance(value, str) and not _INTEGER.fullmatch(value):
+        raise InvalidValue("number", "integer", "a whole number is needed, in the digits 0 to 9")
+    return value
+
+
+def _only_true_or_false(value: object) -> object:
+    if isinstance(value, str) and value.lower() not in {"true", "false"}:
+        raise InvalidValue("flag", "one-of", "it is true or false")
+    return value
 
 
 def known_topic(value: str) -> str:
@@ -43,13 +57,27 @@ def storable(value: str) -> str:
     return values.text(value, "value")
 
 
+def trimmed(value: str) -> str:
+    """Return text as names are recorded, to be compared with them. Raises `InvalidValue`."""
+    return storable(value).strip()
+
+
 Name = Annotated[
     str, AfterValidator(values.name), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": values.NAME_LENGTH, "pattern": r"\S"})
 ]
 SettingsObject = Annotated[dict[str, Any], AfterValidator(values.settings)]
 EffectiveOn = Annotated[date, BeforeValidator(_only_a_date)]
-Moment = Annotated[datetime, BeforeValidator(_only_rfc3339)]
-Position = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Id = Annotated[UUID, BeforeValidator(_only_hyphenated)]
+"""An id in the one form that counts (RFC 9562, section 4), in capitals or not; Python reads braces, URNs and bare digits, too."""
+Integer = Annotated[int, BeforeValidator(_only_digits)]
+"""A whole number in a query; the framework reads `+1`, ` 1 `, `1_000` and `1.0`, too."""
+Flag = Annotated[bool, BeforeValidator(_only_true_or_false)]
+"""True or false in a query; the framework reads `yes`, `on`, `1` and more, too."""
+Moment = Annotated[datetime, BeforeValidator(moments.floor)]
+"""A time up to which, inclusive, something is asked."""
+Bound = Annotated[datetime, BeforeValidator(moments.ceiling)]
+"""A time since which, inclusive, or until which, exclusive, something is asked."""
+Position = Annotated[Integer, Field(ge=0, le=2**63 - 1)]
 _TOPICS = sorted(KNOWN_TOPICS)
 # Aliases are types by their names in the OpenAPI document: what one answer says can be asked for with another request.
 EventType = TypeAliasType(

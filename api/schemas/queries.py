@@ -1,11 +1,10 @@
 """What a caller asks for in a query."""
 
 from typing import Annotated
-from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from api.schemas.fields import EffectiveOn, EventType, Moment, Order, Position, storable
+from api.schemas.fields import Bound, EffectiveOn, EventType, Flag, Id, Integer, Moment, Order, Position, storable, trimmed
 from domain import values
 from domain.values import Role
 
@@ -30,7 +29,7 @@ class ReadingAsOf(Reading):
 
 
 class _Paged(_Query):
-    limit: int = Field(100, ge=1, le=1000, description="Most items of a page.")
+    limit: Integer = Field(100, ge=1, le=1000, description="Most items of a page.")
     cursor: str | None = Field(None, max_length=2000, description="`next_cursor` of the page before.")
 
 
@@ -45,9 +44,9 @@ class PageAsOf(ReadingAsOf, _Paged):
 class ClassPage(Page):
     """Which classes."""
 
-    group_id: UUID | None = None
-    name: Annotated[str, AfterValidator(storable)] | None = None
-    archived: bool | None = Field(None, description="Only archived ones, or only those that are not; without it both.")
+    group_id: Id | None = None
+    name: Annotated[str, AfterValidator(trimmed)] | None = None
+    archived: Flag | None = Field(None, description="Only archived ones, or only those that are not; without it both.")
 
 
 class MemberPage(PageAsOf):
@@ -58,23 +57,23 @@ class MemberPage(PageAsOf):
 
 class _HistoryPage(Reading, _Paged):
     type: EventType | None = Field(None, examples=["RoleChanged"])
-    actor: Annotated[str, AfterValidator(storable)] | None = Field(None, max_length=values.ACTOR_LENGTH)
+    actor: Annotated[str, AfterValidator(trimmed)] | None = Field(None, max_length=values.ACTOR_LENGTH)
     source: Annotated[str, AfterValidator(storable)] | None = Field(None, max_length=100)
-    since: Moment | None = Field(None, description="Recorded at this time or later.")
-    until: Moment | None = Field(None, description="Recorded before this time.")
+    since: Bound | None = Field(None, description="Recorded at this time or later.")
+    until: Bound | None = Field(None, description="Recorded before this time.")
     order: Order = "asc"
 
 
 class _OfClass(BaseModel):
-    class_id: UUID | None = Field(None, description="Entries with this `class_id`.")
+    class_id: Id | None = Field(None, description="Entries with this `class_id`.")
 
 
 class _OfUser(BaseModel):
-    user_id: UUID | None = Field(None, description="Entries with this `user_id`.")
+    user_id: Id | None = Field(None, description="Entries with this `user_id`.")
 
 
 class _OfGroup(BaseModel):
-    group_id: UUID | None = Field(None, description="Entries with this `group_id`.")
+    group_id: Id | None = Field(None, description="Entries with this `group_id`.")
 
 
 class HistoryPage(_OfGroup, _OfUser, _OfClass, _HistoryPage):
@@ -101,7 +100,7 @@ class FeedQuery(Reading):
     """What comes after which position."""
 
     after: Position = Field(0, description="The position of the last event that was seen; 0 for none.")
-    limit: int = Field(100, ge=1, le=1000, description="Most events of a page; a stream of server-sent events has no pages.")
+    limit: Integer = Field(100, ge=1, le=1000, description="Most events of a page; a stream of server-sent events has no pages.")
 
 
 class DiffQuery(Reading):

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import httpx
 
-MEMBERS = {"type", "title", "status", "detail", "request_id", "errors"}
+MEMBERS = {"type", "title", "status", "detail", "request_id", "errors", "errors_count"}
 
 
 class Api(httpx.Client):

@@ -2,11 +2,12 @@
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
 import uvicorn
+from starlette.types import ASGIApp
 
 from api.app import create_app
 from api.embedded import EmbeddedPostgres
@@ -21,9 +22,9 @@ from tests.domain.threads import eventually
 
 
 @contextmanager
-def serving(database: str, settings: Settings | None = None) -> Iterator[Api]:
+def serving(database: str, settings: Settings | None = None, wrap: Callable[[ASGIApp], ASGIApp] = lambda app: app) -> Iterator[Api]:
     listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(lambda: database, settings), **OPTIONS))
+    server = uvicorn.Server(uvicorn.Config(wrap(create_app(lambda: database, settings)), **OPTIONS))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import OKPAlgorithm
 
-from api.auth import SCOPES
+from api.policy import SCOPES
 from api.settings import Settings
 
 ISSUER, AUDIENCE = "https://idp.example", "rosterlog"

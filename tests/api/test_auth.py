@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from api.auth import ADMIN, AUDIT, READ, SCOPES, WRITE
+from api.policy import ADMIN, AUDIT, READ, SCOPES, WRITE
 from tests.api.client import Api, done, error, problem, unknown_id
 from tests.api.conftest import serving
 from tests.api.identity import AUDIENCE, DROP, ISSUER, Provider, bearer, trusting
@@ -67,11 +67,6 @@ def test_anonymous_is_401_on_every_route(anyone: Api) -> None:
             problem(response, 401, "unauthenticated")
             assert response.headers["WWW-Authenticate"] == 'Bearer realm="rosterlog"', operation
     assert walked >= PUBLIC | {"createClass", "getClassHistory", "startRebuild", "getMetrics"}
-
-
-def test_a_path_that_does_not_exist_is_401_too(anyone: Api) -> None:
-    problem(anyone.get("/v1/nothing"), 401, "unauthenticated")
-    problem(anyone.get("/v1//classes"), 401, "unauthenticated")
 
 
 def test_the_wrong_scope_is_403_and_the_right_one_is_not_on_every_route(anyone: Api, provider: Provider) -> None:
@@ -195,7 +190,7 @@ def test_a_header_of_another_form_is_no_token(anyone: Api, headers: list[tuple[s
 
 def test_two_tokens_are_none(anyone: Api, provider: Provider) -> None:
     twice = [("Authorization", f"Bearer {provider.token()}")] * 2
-    problem(anyone.get("/v1/groups", headers=twice), 401, "unauthenticated")
+    assert error(anyone.get("/v1/groups", headers=twice))["header"] == "Authorization"
 
 
 def test_clocks_may_differ_a_little(anyone: Api, provider: Provider) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.auth import SCOPES
+from api.policy import SCOPES
 from tests.api.client import Api, done, problem, unknown_id
 from tests.api.conftest import serving
 from tests.api.identity import AUDIENCE, ISSUER, Provider, bearer, trusting

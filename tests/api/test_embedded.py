@@ -3,9 +3,11 @@
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -172,32 +174,174 @@ def test_data_of_another_release_of_postgresql_is_refused_and_both_are_named(hom
     postgres.stop()
 
 
-def test_a_folder_private_to_its_owner_works() -> None:
+@contextmanager
+def private() -> Iterator[Path]:
+    """Make a folder that only we can enter: where we are root, its databases are elsewhere."""
     parent = Path(tempfile.mkdtemp(dir="/tmp"))
     assert parent.stat().st_mode & 0o777 == 0o700
-    home = parent / "data"
     try:
-        for _ in range(2):
-            postgres = embedded(home)
-            execute(postgres.start(), "CREATE TABLE IF NOT EXISTS kept (number int)")
-            postgres.stop()
+        yield parent
         assert parent.stat().st_mode & 0o777 == 0o700
     finally:
-        cluster = (home / "postgres").resolve()
+        elsewhere = {link.resolve() for link in parent.glob("*/postgres") if link.is_symlink()}
         shutil.rmtree(parent)
-        if cluster.exists():
-            shutil.rmtree(cluster)
+        for cluster in elsewhere:
+            shutil.rmtree(cluster, ignore_errors=True)
             shutil.rmtree(cluster.with_name(f"{cluster.name}-programs"), ignore_errors=True)
 
 
-def test_a_path_too_long_for_a_socket_works(home: Path) -> None:
-    deep = home.joinpath(*["a-rather-long-name"] * 6)
-    for parent in (*deep.parents[:6][::-1], deep):
-        parent.mkdir(exist_ok=True)
-    postgres = embedded(deep)
+def deep(home: Path) -> Path:
+    """Return a data directory whose path is too long for a socket."""
+    folder = home.joinpath(*["a-rather-long-name"] * 5)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def keep(path: Path, number: int) -> None:
+    """Start on a directory, keep a number in its database, and stop."""
+    postgres = embedded(path)
+    conninfo = postgres.start()
+    execute(conninfo, "CREATE TABLE IF NOT EXISTS kept (number int)")
+    execute(conninfo, f"INSERT INTO kept VALUES ({number})")
+    postgres.stop()
+
+
+def kept(path: Path) -> list[int]:
+    postgres = embedded(path)
+    try:
+        return numbers(postgres.start())
+    finally:
+        postgres.stop()
+
+
+def copied(path: Path) -> Path:
+    """Copy a data directory with everything that is in it: links as links, sockets as sockets."""
+    copy = path.with_name("copy")
+    subprocess.run(["cp", "-a", str(path), str(copy)], check=True)
+    return copy
+
+
+def test_a_folder_private_to_its_owner_works() -> None:
+    with private() as parent:
+        for number in range(2):
+            keep(parent / "data", number)
+        assert kept(parent / "data") == [0, 1]
+
+
+def test_a_path_too_long_for_a_socket_works_and_leaves_nothing_elsewhere(home: Path) -> None:
+    postgres = embedded(deep(home))
     conninfo = postgres.start()
     execute(conninfo, "SELECT 1")
-    socket_dir = Path(psycopg.conninfo.conninfo_to_dict(conninfo)["host"] or "")  # type: ignore[arg-type]
+    socket_dir = Path(str(psycopg.conninfo.conninfo_to_dict(conninfo)["host"]))
     postgres.stop()
     assert len(str(socket_dir)) < 90
-    shutil.rmtree(socket_dir)
+    assert not socket_dir.exists()
+
+
+@pytest.mark.parametrize("placed", [deep, lambda home: home], ids=["long path", "short path"])
+def test_a_copy_works_on_its_own_database_while_the_original_runs_and_after(home: Path, placed: Callable[[Path], Path]) -> None:
+    home.mkdir()
+    original = placed(home / "original")
+    keep(original, 1)
+    copy = copied(original)
+    running = embedded(original)
+    conninfo = running.start()
+    try:
+        keep(copy, 2)
+        assert numbers(conninfo) == [1]
+        execute(conninfo, "INSERT INTO kept VALUES (3)")
+        assert kept(copy) == [1, 2]
+    finally:
+        running.stop()
+    # Whichever starts first, and though each may have found the other's socket.
+    first = embedded(copy)
+    first.start()
+    assert kept(original) == [1, 3]
+    first.stop()
+
+
+@pytest.mark.parametrize("placed", [deep, lambda home: home], ids=["long path", "short path"])
+def test_a_copy_that_was_made_while_the_server_ran_is_refused(home: Path, placed: Callable[[Path], Path]) -> None:
+    home.mkdir()
+    original = placed(home / "original")
+    running = embedded(original)
+    conninfo = running.start()
+    pid = running.server_pid
+    copy = copied(original)
+    for _ in range(2):
+        with pytest.raises(EmbeddedError, match=r"made while its server was not shut down \(in production.*copy again"):
+            embedded(copy).start()
+    execute(conninfo, "SELECT 1")
+    running.stop()
+    eventually(lambda: not alive(pid))
+    with pytest.raises(EmbeddedError, match="made while its server was not shut down"):
+        embedded(copy).start()
+    # A snapshot of one moment, says the operator: the crash recovery of PostgreSQL is right for that.
+    (copy / "postgres" / "rosterlog.place").unlink()
+    (copy / "postgres" / "postmaster.pid").unlink()
+    keep(copy, 1)
+
+
+@pytest.mark.parametrize("placed", [deep, lambda home: home], ids=["long path", "short path"])
+def test_a_directory_that_was_moved_works_even_after_a_kill(home: Path, placed: Callable[[Path], Path]) -> None:
+    home.mkdir()
+    original = placed(home / "original")
+    keep(original, 1)
+    moved = original.with_name("moved")
+    original.rename(moved)
+    assert kept(moved) == [1]
+    killed = embedded(moved)
+    killed.start()
+    pid = killed.server_pid
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not alive(pid))
+    killed.stop()
+    moved.rename(original)
+    assert kept(original) == [1]
+
+
+def test_a_directory_that_is_moved_while_it_is_used_has_one_server(home: Path) -> None:
+    keep(home, 1)
+    running = embedded(home)
+    running.start()
+    moved = home.rename(home.with_name("moved"))
+    joined = embedded(moved)
+    assert numbers(joined.start()) == [1]
+    assert joined.server_pid == int((moved / "postgres" / "postmaster.pid").read_text().split()[0])
+    running.stop()
+    execute(joined.conninfo("postgres"), "SELECT 1")
+    joined.stop()
+    assert not (moved / "postgres" / "postmaster.pid").exists()
+
+
+def test_a_copied_link_does_not_lead_to_the_database_of_the_original(home: Path) -> None:
+    """As root makes it in a folder that the server's account can't enter; an operator may link to another disk in the same way."""
+    home.mkdir()
+    original, elsewhere = home / "original", home / "elsewhere"
+    keep(original, 1)
+    (original / "postgres").rename(elsewhere)
+    (original / "postgres").symlink_to(elsewhere)
+    keep(original, 2)
+    copy = copied(original)
+    running = embedded(original)
+    conninfo = running.start()
+    for _ in range(2):
+        with pytest.raises(EmbeddedError, match=f"{copy} is a copy of {original}.*copy the folder {elsewhere}"):
+            embedded(copy).start()
+    assert numbers(conninfo) == [1, 2]
+    running.stop()
+    with pytest.raises(EmbeddedError, match="is a copy of"):
+        embedded(copy).start()
+    # What the message says helps.
+    shutil.copytree(elsewhere, home / "copied", symlinks=True)
+    if os.geteuid() == 0:
+        subprocess.run(["chown", "-R", "rosterlog", str(home / "copied")], check=True)
+    (copy / "postgres").unlink()
+    (copy / "postgres").symlink_to(home / "copied")
+    keep(copy, 3)
+    assert kept(original) == [1, 2]
+    # Two names of one directory are no copy, and one that was moved is none either.
+    (home / "name").symlink_to(original)
+    assert kept(home / "name") == [1, 2]
+    assert kept(original.rename(home / "moved")) == [1, 2]
+    assert kept(copy) == [1, 2, 3]

@@ -77,6 +77,16 @@ def test_a_key_belongs_to_one_request_of_one_subject(shared: Api) -> None:
     assert "Idempotent-Replayed" not in shared.post("/v1/groups", json={"name": "One"}, headers=key | {"Roster-Actor": "head"}).headers
 
 
+def test_a_dry_run_is_not_kept_and_leaves_its_key_to_what_follows(shared: Api) -> None:
+    path, key = f"/v1/classes/{shared.new_class()}/members", keyed()
+    body = {"members": [{"user_id": shared.new_user(), "role": "student"}]}
+    for _ in range(2):
+        shown = done(shared.put(path, json=body, params={"dry_run": "true"}, headers=key), 200)
+        assert (shown.json()["enrolled"], "Idempotent-Replayed" in shown.headers) == (1, False)
+    assert done(shared.put(path, json=body, headers=key), 200).json()["enrolled"] == 1
+    assert done(shared.put(path, json=body, headers=key), 200).headers["Idempotent-Replayed"] == "true"
+
+
 def test_a_refusal_is_not_kept(shared: Api) -> None:
     class_id, user, key = shared.new_class(), unknown_id(), keyed()
     body = {"user_id": user, "role": "student"}

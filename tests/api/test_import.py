@@ -7,7 +7,10 @@ from uuid import UUID, uuid4
 
 import pytest
 from psycopg import Connection
+from typer.testing import CliRunner
 
+from api import importing
+from api.cli import cli
 from domain.roster import Roster
 from domain.values import Role
 from tests.api.processes import PROGRAM, environment, rosterlog, succeeds
@@ -78,6 +81,54 @@ def test_a_roster_is_set_by_a_file_once_a_dry_run_looked_right(school: Roster, d
     file.write_text(f"user_id,role\n{BEN},janitor\n")
     assert "line 2: members/0/role" in rosterlog(*command, "1", DATABASE_URL=database).stderr
     assert head(school) == 7
+
+
+def test_a_file_that_empties_half_of_a_class_needs_permission(school: Roster, database: str, tmp_path: Path) -> None:
+    file, command = tmp_path / "roster.csv", ["roster", str(CLASS), str(tmp_path / "roster.csv")]
+    file.write_text("user_id,role\n")
+    ended = rosterlog(*command, DATABASE_URL=database)
+    assert (ended.returncode, "--allow" in ended.stderr, head(school)) == (1, True, 5), ended.stderr
+    file.write_text(f"user_id,role\n{BEN},student\n")
+    ended = rosterlog(*command, "--dry-run", DATABASE_URL=database)
+    assert (ended.returncode, "withdraw 1 of 1 members" in ended.stderr, head(school)) == (1, True, 5), ended.stderr
+    assert "withdrawn 1" in succeeds(*command, "--allow", DATABASE_URL=database)
+    file.write_text("user_id,role\n")
+    assert "withdrawn 1" in succeeds(*command, "--allow", DATABASE_URL=database)
+    assert "withdrawn 0" in succeeds(*command, DATABASE_URL=database)
+
+
+FILES = {
+    "cut in a name": (b"user_id,role\n%s,student\n%s,stu" % (str(ANNA).encode(), str(BEN).encode()), "line 3"),
+    "cut in an id": (b"user_id,role\n%s,student\n%s" % (str(ANNA).encode(), str(BEN).encode()[:20]), "is the file complete?"),
+    "cut in quotes": (b'user_id,role\n"%s","stud' % str(ANNA).encode(), "unexpected end of data"),
+    "a column twice": (b"user_id,role,role\n%s,student,teacher\n" % str(ANNA).encode(), "a column twice"),
+    "a field too many": (b"user_id,role\n%s,student,x\n" % str(ANNA).encode(), "line 2 has 3 fields"),
+    "UTF-16": ("user_id,role\n".encode("utf-16"), "is not in UTF-8"),
+    "Latin-1": ("user_id,role\nJosé,student\n".encode("latin-1"), "is not in UTF-8"),
+    "semicolons": (b"user_id;role\n", "the first line names the columns"),
+    "a name twice": (b'{"user_id":"x","role":"student","role":"teacher"}', "line 1 is no JSON: /role: the name stands twice"),
+    "no number": (b'{"user_id":NaN}', "line 1 is no JSON"),
+    "empty": (b"", "the first line names the columns"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_is_not_whole_is_refused_with_its_line(tmp_path: Path, name: str) -> None:
+    content, why = FILES[name]
+    file = tmp_path / "roster"
+    file.write_bytes(content)
+    ended = CliRunner().invoke(cli, ["roster", str(CLASS), str(file)])
+    assert ended.exit_code == 1
+    assert why in f"{ended.output} {ended.exception}"
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_end_and_begin_as_spreadsheets_write_them(tmp_path: Path, mark: str, end: str) -> None:
+    file = tmp_path / "roster.csv"
+    file.write_bytes(end.join([f"{mark}user_id,role", f"{ANNA},teacher", "", f'"{BEN}",student']).encode())
+    found = importing.read(file, {"user_id": True, "role": True})
+    assert [(line.number, line.item["user_id"]) for line in found] == [(2, str(ANNA)), (4, str(BEN))]
 
 
 @pytest.mark.parametrize(

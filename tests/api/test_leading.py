@@ -16,6 +16,7 @@ import pytest
 from psycopg import Connection
 
 from api.embedded import EmbeddedPostgres
+from domain import sessions
 from domain.event_store import PostgresLog
 from domain.roster import Roster
 from migrations import commands
@@ -158,8 +159,7 @@ def test_a_leader_whose_network_is_gone_without_a_word_loses_its_lead_and_stands
 
 def test_both_ends_of_a_session_that_projects_watch_the_other(database: str) -> None:
     """What the server's end says of TCP shows over TCP only, which the server of the tests does not speak; a proxy in front of it does."""
-    with Proxy(database).running() as proxy, psycopg.connect(Runner(proxy.conninfo, "far away")._conninfo, autocommit=True) as session:
-        session.execute(runners._SESSION)
+    with Proxy(database).running() as proxy, sessions.connect(proxy.conninfo, sessions.PROJECTING) as session:
         server_end = {name: session.execute(f"SHOW {name}").fetchone() for name in SERVER_END}
         with socket.socket(fileno=os.dup(session.fileno())) as client:
             client_end = {name: client.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in CLIENT_END}

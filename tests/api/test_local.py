@@ -22,6 +22,11 @@ from tests.api.identity import Provider, bearer, trusting
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
         {"Origin": "http://localhost.evil.example"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost:3000"},
+        {"Sec-Fetch-Site": "Cross-Site"},
+        {"Sec-Fetch-Site": "something-new"},
+        {"Sec-Fetch-Site": ""},
     ],
 )
 def test_what_comes_from_elsewhere_is_refused_and_changes_nothing(shared: Api, headers: dict[str, str]) -> None:
@@ -40,6 +45,9 @@ def test_what_comes_from_elsewhere_is_refused_and_changes_nothing(shared: Api, h
         {"Host": "[::1]:8000"},
         {"Origin": "http://localhost:3000"},
         {"Origin": "http://127.0.0.1:8000"},
+        {"Sec-Fetch-Site": "same-origin"},
+        {"Sec-Fetch-Site": "same-site", "Origin": "http://localhost:3000"},
+        {"Sec-Fetch-Site": "none"},
     ],
 )
 def test_what_comes_from_this_machine_is_answered(shared: Api, headers: dict[str, str]) -> None:

@@ -12,6 +12,7 @@ import pytest
 from api.app import create_app
 from api.document import TAGS
 from api.problems import explanations
+from api.readiness import DEGRADED, UNKNOWN
 from api.schemas.answers import DiffFields, EventFields
 from domain.event_codec import AGGREGATES, EventCodec
 from domain.events import RosterEvent
@@ -29,8 +30,8 @@ FREE = {"Class.settings", "NewClass.settings", "ClassChange.settings", "EventFie
 ANY_TEXT = {
     "ClassList.next_cursor", "ClassMemberList.next_cursor", "EventList.next_cursor", "GroupList.next_cursor",
     "MembershipList.next_cursor", "RosterList.next_cursor", "UserList.next_cursor",
-    "Class.name", "ClassChange.name", "DiffText.from", "DiffText.to", "EventFields.name", "Group.name", "GroupChange.name",
-    "Membership.class_name", "NewClass.name", "NewGroup.name", "RosterRow.class_name",
+    "Class.name", "DiffText.from", "DiffText.to", "EventFields.name", "Group.name",
+    "Membership.class_name", "RosterRow.class_name",
     "Event.actor", "Event.reason", "Event.source", "Event.request_id",
     "Problem.title", "Problem.detail", "Problem.request_id",
     "ProblemError.pointer", "ProblemError.parameter", "ProblemError.header", "ProblemError.rule", "ProblemError.detail",
@@ -41,8 +42,10 @@ ANY_TEXT = {
     "Skip.topic",
     # More rules come with releases, and an older client shall still read why it was refused: ProblemType lists those of this one.
     "Problem.type",
+    # What the caller wrote, where it may be an id.
+    "EnrolmentOutcome.class_id", "EnrolmentOutcome.user_id", "RegistrationOutcome.id",
 }  # fmt: skip
-"""Texts that may be anything; all others are ids, times, dates, or one of a list."""
+"""Texts that may be anything; all others are ids, times, dates, of a pattern, or one of a list."""
 
 
 def properties() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -99,7 +102,7 @@ def test_texts_that_are_one_of_a_list_say_which() -> None:
         name
         for name, schema in properties()
         for kind in kinds(schema)
-        if kind.get("type") == "string" and not kind.keys() & {"enum", "const", "format"}
+        if kind.get("type") == "string" and not kind.keys() & {"enum", "const", "format", "pattern"}
     }
     # What a refusal says of many things has the members of a problem.
     assert {re.sub("^Refused[A-Z][A-Za-z]+", "Problem", name) for name in plain} == ANY_TEXT
@@ -128,6 +131,12 @@ def test_differences_have_the_fields_that_are_compared() -> None:
     assert tuple(DiffFields.model_fields) == diff.FIELDS
 
 
+def test_what_may_be_degraded_is_listed() -> None:
+    words = SCHEMAS["Ready"]["properties"]["degraded"]["items"]["enum"]
+    assert set(words) == DEGRADED.keys()
+    assert SCHEMAS["Ready"]["properties"]["state"]["enum"] == [*SCHEMAS["Projections"]["properties"]["state"]["enum"], UNKNOWN]
+
+
 def test_problem_types_are_those_that_are_explained() -> None:
     assert SCHEMAS["ProblemType"]["enum"] == [f"/problems/{rule}" for rule in sorted(explanations())]
     assert set(SCHEMAS["Problem"]["required"]) == set(SCHEMAS["Problem"]["properties"])
@@ -136,11 +145,8 @@ def test_problem_types_are_those_that_are_explained() -> None:
 def test_no_object_is_without_a_shape_but_those_that_are_the_callers() -> None:
     for name, schema in properties():
         for kind in kinds(schema):
-            assert kind.keys() & {"type", "$ref"} or name in UNTYPED, name
+            assert kind.keys() & {"type", "$ref"}, name
             assert kind.get("type") != "object" or name in FREE, name
-
-
-UNTYPED = {"EnrolmentOutcome.class_id", "EnrolmentOutcome.user_id", "RegistrationOutcome.id"}
 
 
 def test_every_type_is_used() -> None:

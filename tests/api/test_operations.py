@@ -1,7 +1,6 @@
 """What operators ask the service for: is it alive, is it ready, how far is the projection, and a rebuild."""
 
 import re
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,13 +12,16 @@ from psycopg import Connection
 
 import api.problems
 from api.problems import explanations
+from api.settings import Settings
 from projections import shadow
 from projections.tables import SHADOW
 from tests.api.client import Api, done, problem
+from tests.api.conftest import serving
 from tests.domain.threads import eventually
 from tests.projections.forging import append_unknown
 
 REBUILD = "/v1/projections/rebuild"
+READY = {"status": "ready", "state": "following", "degraded": []}
 
 
 @pytest.fixture
@@ -37,8 +39,7 @@ def end_the_lead(connection: Connection[Any]) -> None:
 
 def test_the_service_is_alive_and_ready(api: Api) -> None:
     assert api.read("/healthz") == {"status": "alive"}
-    eventually(lambda: api.get("/readyz").status_code == 200)
-    assert api.read("/readyz")["status"] == "ready"
+    eventually(lambda: api.read("/readyz") == READY)
 
 
 def test_the_root_says_where_to_go(api: Api) -> None:
@@ -55,7 +56,7 @@ def test_the_projection_says_how_far_it_is_and_who_leads(api: Api) -> None:
     assert (status["failing_position"], status["failing_since"], status["failure"]) == (None, None, None)
 
 
-def test_a_stalled_projection_makes_the_service_unready_and_says_where(api: Api, connection: Connection[Any]) -> None:
+def test_a_stalled_projection_says_where_to_operators_and_in_fixed_words_to_probes(api: Api, connection: Connection[Any]) -> None:
     api.new_user()
     poison = append_unknown(connection)
     connection.execute("SELECT pg_notify('rosterlog_recorded', '')")
@@ -63,48 +64,68 @@ def test_a_stalled_projection_makes_the_service_unready_and_says_where(api: Api,
     status = api.read("/v1/projections")
     assert (status["failing_position"], status["checkpoint"], status["lag"]) == (poison, poison - 1, 1)
     assert str(poison) in status["failure"]
-    response = api.get("/readyz")
-    assert str(poison) in problem(response, 503, "projection-stalled")["detail"]
-    assert "Retry-After" in response.headers
+    degraded = {"status": "ready", "state": "stalled", "degraded": ["projection-stalled"]}
+    assert api.read("/readyz") == degraded
     assert api.read("/healthz") == {"status": "alive"}
     assert len(api.items("/v1/users")) == 1
 
 
-def test_without_a_leader_the_service_is_unready_until_one_is_back(api: Api, connection: Connection[Any]) -> None:
+def test_without_a_leader_the_service_serves_on_and_says_so(api: Api, connection: Connection[Any]) -> None:
     def leaderless() -> bool:
         end_the_lead(connection)
-        response = api.get("/readyz")
-        return response.status_code == 503 and bool(problem(response, 503, "projection-leaderless"))
+        found = api.read("/readyz")
+        return "projection-leaderless" in found["degraded"] and bool(found["state"] == "leaderless")
 
     eventually(leaderless)
-    eventually(lambda: api.get("/readyz").status_code == 200)
+    eventually(lambda: api.read("/readyz") == READY)
     api.new_user()
 
 
-def test_probes_that_come_at_once_share_two_connections(api: Api, database: str, connection: Connection[Any]) -> None:
+def test_a_strict_service_is_unready_for_whatever_is_degraded(database: str, connection: Connection[Any]) -> None:
+    with serving(database, Settings(ready_strict=True)) as api:
+        eventually(lambda: api.get("/readyz").status_code == 200)
+
+        def leaderless() -> bool:
+            end_the_lead(connection)
+            response = api.get("/readyz")
+            return response.status_code == 503 and bool(problem(response, 503, "projection-leaderless"))
+
+        eventually(leaderless)
+        eventually(lambda: api.get("/readyz").status_code == 200)
+        append_unknown(connection)
+        connection.execute("SELECT pg_notify('rosterlog_recorded', '')")
+        eventually(lambda: api.read("/v1/projections")["state"] == "stalled")
+        response = api.get("/readyz")
+        problem(response, 503, "projection-stalled")
+        assert "Retry-After" in response.headers
+
+
+def test_probes_that_come_at_once_share_their_checks(api: Api, database: str, connection: Connection[Any]) -> None:
     waiting = """
         SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
         WHERE NOT granted AND datname = current_database() AND query LIKE %s
     """
 
     def asking() -> int:
-        (count,) = connection.execute(waiting, ["%seconds_without_progress%"]).fetchone() or (0,)
+        (count,) = connection.execute(waiting, ["%checkpoint%"]).fetchone() or (0,)
         return int(count)
 
     eventually(lambda: api.get("/readyz").status_code == 200)
     with ThreadPoolExecutor(20) as probing, psycopg.connect(database) as holding:
+        # Reads and the state wait for the lock; that commands can be recorded is enough.
         holding.execute("LOCK TABLE roster.checkpoint IN ACCESS EXCLUSIVE MODE")
-        probes = [probing.submit(api.get, "/readyz") for _ in range(20)]
-        eventually(lambda: asking() == 2)
-        time.sleep(0.5)
-        assert asking() == 2
+        probes = [probing.submit(api.read, "/readyz") for _ in range(20)]
+        for probe in probes:
+            assert {"reads-unavailable", "state-unknown"} <= set(probe.result()["degraded"])
+        # Of the projector and the watch of the checkpoint one each, and one of each check.
+        assert asking() <= 4
         holding.rollback()
-        assert {probe.result().status_code for probe in probes} == {200}
+    eventually(lambda: api.read("/readyz") == READY)
 
 
 def test_a_database_that_is_not_migrated_makes_the_service_unready(api: Api, connection: Connection[Any]) -> None:
     connection.execute("UPDATE alembic_version SET version_num = '0005_create_classes'")
-    problem(api.get("/readyz"), 503, "not-migrated")
+    assert "0005" not in problem(api.get("/readyz"), 503, "not-migrated")["detail"]
 
 
 def test_a_database_that_a_newer_release_migrated_does_not_make_the_service_unready(api: Api, connection: Connection[Any]) -> None:

@@ -3,8 +3,10 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import psycopg
@@ -15,15 +17,19 @@ from psycopg_pool import AsyncConnectionPool
 from api.embedded import EmbeddedPostgres
 from api.replica import ReplicaReads
 from api.settings import Settings
+from domain.errors import StoreUnavailable
+from domain.event_store import PostgresLog
+from domain.roster import Roster
 from projections.rebuild import Rebuild
 from projections.replica import ReplicaVisibility
 from tests.api.client import Api, done, position, problem
 from tests.api.conftest import serving
 from tests.api.identity import Provider, trusting
 from tests.api.town import town
-from tests.conftest import TEMPLATE, binaries, folder, fresh_database
+from tests.conftest import TEMPLATE, binaries, by, folder, fresh_database
 from tests.copies import base_backup, configure
 from tests.domain.threads import eventually
+from tests.projections.tables import GROUP
 
 REBUILD = "/v1/projections/rebuild"
 
@@ -188,3 +194,14 @@ def test_no_read_fails_because_of_a_rebuild(api: Api, standby: Connection[Any]) 
     for reader in readers:
         reader.join()
     assert statuses == {200}
+
+
+def test_nothing_is_decided_on_a_standby_which_may_be_behind_the_log(names: tuple[str, str]) -> None:
+    database, there = names
+    with closing(PostgresLog(database)) as log, closing(Roster(log)) as roster:
+        roster.create_group(GROUP, "North", by())
+    with closing(PostgresLog(there)) as log, closing(Roster(log)) as roster:
+        with pytest.raises(StoreUnavailable):
+            roster.create_group(GROUP, "North", by())
+        with pytest.raises(StoreUnavailable):
+            roster.rename_group(uuid4(), "South", by())

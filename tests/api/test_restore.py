@@ -1,17 +1,21 @@
 """The log is all that a backup must hold: everything else is derived from it again."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict
 
 from api.embedded import EmbeddedPostgres
+from domain.event_codec import EventCodec
 from domain.roster import Roster
 from migrations import commands
+from projections import skips
 from projections.rebuild import Rebuild
 from projections.verify_log import verify_log
 from tests.api.client import done
@@ -19,9 +23,12 @@ from tests.api.conftest import serving
 from tests.api.processes import succeeds
 from tests.conftest import binaries, execute, folder, fresh_database
 from tests.copies import base_backup, configure
+from tests.domain.samples import samples
 from tests.domain.threads import eventually
 from tests.faults.site import own_server
-from tests.projections.tables import CLASS, GROUP, record_everything, rows
+from tests.projections.forging import insert_event
+from tests.projections.tables import CLASS, GROUP, project_all, record_everything, rows
+from tests.projections.test_skips import skip_failing
 
 WAL_FILE_BYTES = 16 * 1024 * 1024
 
@@ -48,6 +55,35 @@ def test_a_restored_log_verifies_and_the_tables_are_rebuilt_from_it(
             assert verify_log(there) == verify_log(connection)
         succeeds("verify", DATABASE_URL=restored)
         goes_on(restored, head)
+
+
+def test_what_is_skipped_is_restored_with_the_log(
+    server: EmbeddedPostgres, roster: Roster, database: str, connection: Connection[Any]
+) -> None:
+    head = record_everything(roster)
+    bad = record_what_can_not_be_projected(connection)
+    assert skip_failing(connection) == bad == head + 1
+    project_all(connection)
+    with folder() as backups, fresh_database(server, "template1") as restored:
+        backups.chmod(0o777)
+        file = backups / "log.dump"
+        server.run("pg_dump", "--format=custom", "--data-only", "--schema=log", f"--file={file}", *to_database(database))
+        commands.upgrade(restored)
+        server.run("pg_restore", "--data-only", "--single-transaction", "--exit-on-error", *to_database(restored), str(file))
+        assert Rebuild(restored).run().state == "done"
+        with psycopg.connect(restored) as there:
+            assert rows(there) == rows(connection)
+            assert skips.active(there) == skips.active(connection) != []
+        assert f"skipped: position {bad} (ClassRenamed)" in succeeds("verify", DATABASE_URL=restored)
+        goes_on(restored, bad)
+
+
+def record_what_can_not_be_projected(connection: Connection[Any]) -> int:
+    """Record an event that is well-formed, and whose name is too long for the read tables."""
+    codec = EventCodec()
+    state = json.loads(codec.to_stored_event(samples()["ClassRenamed"]).state) | {"name": "long" * 50}
+    index = {"class_id": CLASS, "group_id": GROUP, "user_id": None, "previous_group_id": None}
+    return insert_event(connection, "ClassRenamed", codec, msgspec.json.encode(state), stream=CLASS, **index)
 
 
 def test_a_whole_restored_database_verifies_and_goes_on(

@@ -25,7 +25,7 @@ REFUSED = "permission denied|must be owner"
 
 
 def as_role(database: str, role: str) -> str:
-    return make_conninfo(database, user=role)
+    return make_conninfo(database, user=f"rosterlog_{role}")
 
 
 def divided(database: str, **others: Any) -> Settings:
@@ -96,7 +96,7 @@ def test_the_projector_projects_rebuilds_and_verifies(roster: Any, database: str
     assert rows(connection) == before
     succeeds("verify", **accounts)
     owners = connection.execute("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'roster'").fetchall()
-    assert owners == [(PROJECTOR,)]
+    assert owners == [(f"rosterlog_{PROJECTOR}",)]
     with psycopg.connect(as_role(database, READER)) as reader:
         assert all(reader.execute(f"SELECT count(*) FROM roster.{table}").fetchone() for table in READ_TABLES)
 
@@ -139,7 +139,7 @@ def test_a_service_that_may_not_migrate_says_who_may(database: str) -> None:
             "CREATE SCHEMA mine",
             "CREATE ROLE mine",
             "UPDATE alembic_version SET version_num = 'x'",
-            f"SET ROLE {MIGRATOR}",
+            f"SET ROLE rosterlog_{MIGRATOR}",
         )
     ]
     + [(role, f"INSERT INTO log.events SELECT * FROM log.events{where}") for role in (PROJECTOR, READER) for where in ("", " LIMIT 0")]
@@ -159,10 +159,10 @@ def test_no_account_does_the_work_of_another(guarded: str, role: str, statement:
 
 
 def test_nobody_else_gets_in(guarded: str, server: EmbeddedPostgres) -> None:
-    execute(server.conninfo("postgres"), "DROP ROLE IF EXISTS rosterlog_stranger")
-    execute(server.conninfo("postgres"), "CREATE ROLE rosterlog_stranger LOGIN")
+    execute(server.conninfo("postgres"), "DROP ROLE IF EXISTS stranger")
+    execute(server.conninfo("postgres"), "CREATE ROLE stranger LOGIN")
     with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
-        psycopg.connect(as_role(guarded, "rosterlog_stranger"))
+        psycopg.connect(make_conninfo(guarded, user="stranger"))
 
 
 def test_other_databases_need_a_main_one() -> None:

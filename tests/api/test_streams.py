@@ -10,10 +10,9 @@ from uuid import uuid4
 import httpx
 import pytest
 from psycopg import Connection
-from starlette.requests import Request
 
 from api.histories import COLUMNS
-from api.negotiation import CSV, EVENT_STREAM, JSON, NDJSON, negotiated
+from api.negotiation import CSV, EVENT_STREAM, JSON, NDJSON, preferred
 from domain.event_codec import EventCodec
 from domain.event_store import PostgresLog
 from domain.users import User
@@ -91,29 +90,50 @@ def test_a_whole_has_no_pages_and_refusals_stay_problems(shared: Api) -> None:
     problem(shared.get(f"/v1/groups/{unknown_id()}/rosters", headers={"Accept": NDJSON}), 404, "group-unknown")
 
 
-@pytest.mark.parametrize(
-    ("accept", "expected"),
-    [
-        (None, JSON),
-        ("*/*", JSON),
-        ("text/csv", CSV),
-        ("TEXT/CSV;charset=utf-8", CSV),
-        ("text/*", CSV),
-        ("application/x-ndjson, application/json;q=0.5", NDJSON),
-        ("application/json, text/csv;q=0.9", JSON),
-        ("text/csv;q=0.2, */*;q=0.1", CSV),
-        ("application/*;q=0.8, text/csv", CSV),
-        ("text/csv;q=0, application/json", JSON),
-        ("text/html,application/xhtml+xml,*/*;q=0.8", JSON),
-        ("image/png", JSON),
-        ("text/csv;q=nonsense", JSON),
-        (",;", JSON),
-        (EVENT_STREAM, JSON),
-    ],
-)
-def test_the_caller_s_preference_decides_and_json_else(accept: str | None, expected: str) -> None:
-    headers = [] if accept is None else [(b"accept", accept.encode())]
-    assert negotiated(Request({"type": "http", "headers": headers}), JSON, CSV, NDJSON) == expected
+PREFERENCES: list[tuple[list[str], str | None]] = [
+    ([], JSON),
+    ([""], JSON),
+    (["*/*"], JSON),
+    (["text/csv"], CSV),
+    (["TEXT/CSV;charset=utf-8"], CSV),
+    (["text/csv; header=present; Charset=UTF-8"], CSV),
+    (['text/csv;header="present"'], CSV),
+    (["text/csv;header=absent"], None),
+    (["text/*"], CSV),
+    (["application/x-ndjson, application/json;q=0.5"], NDJSON),
+    (["application/json;q=0.5", "application/x-ndjson"], NDJSON),
+    (["application/json, text/csv;q=0.9"], JSON),
+    (["text/csv;q=0.2, */*;q=0.1"], CSV),
+    (["application/*;q=0.8, text/csv"], CSV),
+    (["text/csv;q=0, application/json"], JSON),
+    (["text/csv;q=1.000,application/json;Q=0.999"], CSV),
+    (["application/json;q=0, */*"], CSV),
+    (["*/*;q=0"], None),
+    (["application/json;version=2"], None),
+    (["application/json;version=2, text/csv;q=0.1"], CSV),
+    (["application/json;charset=utf-8;q=0, application/json, text/*;q=0.1"], CSV),
+    (["text/html,application/xhtml+xml,*/*;q=0.8"], JSON),
+    (["text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"], JSON),
+    (["image/png"], None),
+    (["application/problem+json"], None),
+    (["application/jsonx"], None),
+    ([EVENT_STREAM], None),
+    (['a/b;x="text/csv, application/json"'], None),
+    (['a/b;x="\\", text/csv"'], None),
+    # What can't be read does not count.
+    (["text/csv;q=nonsense"], JSON),
+    (["text/csv;q=2, application/x-ndjson;q=0.1"], NDJSON),
+    (["text/csv;q=\u0661, application/x-ndjson"], NDJSON),
+    ([",;"], JSON),
+    (["*/json, text/csv"], CSV),
+    (['text/csv, a/b;x="'], CSV),
+    (['"' * 30_000], JSON),
+]
+
+
+@pytest.mark.parametrize(("accept", "expected"), PREFERENCES, ids=[" + ".join(lines)[:60] for lines, _ in PREFERENCES])
+def test_the_caller_s_preference_decides(accept: list[str], expected: str | None) -> None:
+    assert preferred(accept, (JSON, CSV, NDJSON)) == expected
 
 
 @pytest.fixture

@@ -3,10 +3,11 @@
 from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 from psycopg import Connection
 
-from domain.bulk import Enrolment, Items, Member, Refused, Registration, RosterRules
+from domain.bulk import Enrolment, Items, Member, Refused, Registration, RosterRules, outcomes
 from domain.decision import Outcome
 from domain.errors import ClassArchived, ClassDeleted, ItemsRefused, MembersRefused, TooManyWithdrawals, VersionStale
 from domain.roster import Roster
@@ -81,6 +82,44 @@ def test_what_looks_like_half_a_roster_is_refused(school: Roster) -> None:
     assert result(school.set_members(CLASS, members(), by(), rules=RosterRules(max_withdrawals=2)))["withdrawn"] == 2
 
 
+def enrolled(roster: Roster, count: int) -> list[UUID]:
+    """Enrol so many new students in Art, and return them."""
+    students = [UUID(int=1000 + number) for number in range(count)]
+    roster.register_many(BATCH, Items([Registration(student) for student in students]), by())
+    roster.enrol_many(BATCH, Items([Enrolment(ART, student, STUDENT) for student in students]), by())
+    return students
+
+
+@pytest.mark.parametrize(
+    ("present", "stay", "few", "allowed"),
+    [
+        (0, 0, 4, True), (1, 0, 4, False), (10, 0, 4, False), (5, 1, 4, True), (4, 1, 4, True), (9, 4, 4, False), (9, 5, 4, True),
+        (10, 5, 4, True), (10, 4, 4, False), (0, 0, 0, True), (1, 0, 0, False), (3, 2, 0, True), (3, 1, 0, False), (2, 1, 0, True),
+    ],
+)  # fmt: skip
+def test_without_a_limit_half_of_a_roster_or_a_few_may_go_but_not_all(
+    school: Roster, present: int, stay: int, few: int, allowed: bool
+) -> None:
+    students = enrolled(school, present)
+    head = school.recorder.max_notification_id()
+    staying = Items([Member(student, STUDENT) for student in students[:stay]])
+    for dry_run in (True, False):
+        rules = RosterRules(dry_run, few=few)
+        if allowed:
+            assert result(school.set_members(ART, staying, by(), rules=rules))["withdrawn"] == present - stay
+        else:
+            with pytest.raises(TooManyWithdrawals, match=f"max_withdrawals={present - stay}"):
+                school.set_members(ART, staying, by(), rules=rules)
+            assert school.recorder.max_notification_id() == head
+
+
+def test_a_roster_whose_members_are_all_replaced_is_half_a_roster_too(school: Roster) -> None:
+    enrolled(school, 6)
+    with pytest.raises(TooManyWithdrawals):
+        school.set_members(ART, members(carl=STUDENT), by())
+    assert result(school.set_members(ART, members(carl=STUDENT), by(), rules=RosterRules(max_withdrawals=6)))["withdrawn"] == 6
+
+
 def test_a_roster_with_members_that_cannot_be_names_all_of_them(school: Roster) -> None:
     school.remove_user(CARL, by())
     with pytest.raises(MembersRefused) as refused:
@@ -131,7 +170,7 @@ def test_each_enrolment_is_decided_on_what_those_before_it_left_and_the_good_one
     school: Roster, connection: Connection[Any]
 ) -> None:
     outcome = school.enrol_many(BATCH, MIXED, by())
-    items = result(outcome)["items"]
+    items = outcomes(MIXED, result(outcome))
     assert [one["outcome"] for one in items] == OUTCOMES
     assert [one["rule"] for one in items if one["outcome"] == "refused"] == RULES
     assert (outcome.id, outcome.position, recorded(school)) == (BATCH, 10, ["MemberEnrolled"] * 2)
@@ -141,7 +180,7 @@ def test_each_enrolment_is_decided_on_what_those_before_it_left_and_the_good_one
 def test_all_or_nothing_records_nothing_where_one_is_refused(school: Roster) -> None:
     with pytest.raises(ItemsRefused) as refused:
         school.enrol_many(BATCH, MIXED, by(), atomic=True)
-    assert [one["outcome"] for one in refused.value.outcomes] == OUTCOMES
+    assert [one["outcome"] for one in outcomes(MIXED, refused.value.result)] == OUTCOMES
     assert recorded(school) == []
     good = Items([Enrolment(CLASS, CARL, STUDENT), Enrolment(ART, ANNA, TEACHER)])
     assert school.enrol_many(BATCH, good, by(), atomic=True).position == 10
@@ -152,12 +191,27 @@ def test_users_are_registered_many_at_a_time(school: Roster) -> None:
     new = uuid4()
     items = Items([Registration(one) for one in (new, ANNA, new, BEN, CLASS)])
     outcome = school.register_many(BATCH, items, by())
-    found = result(outcome)["items"]
+    found = outcomes(items, result(outcome))
     assert [one["outcome"] for one in found] == ["registered", "unchanged", "unchanged", "refused", "refused"]
     assert [one.get("rule") for one in found[3:]] == ["user-removed", "id-taken"]
     assert outcome.position == 10
 
 
+def test_what_many_items_came_to_is_kept_in_a_few_bytes_each_and_read_whole(school: Roster) -> None:
+    given: list[Enrolment | Refused] = [Enrolment(CLASS, UUID(int=number), STUDENT) for number in range(10_000, 15_000)]
+    given += [Refused("invalid-request", "wrong", ({"pointer": "/items/1", "detail": "x" * 500},), 1)] * 5_000
+    outcome = school.enrol_many(BATCH, Items(given), by())
+    assert len(msgspec.json.encode(outcome.result)) < 4 * len(given)
+    found = outcomes(Items(given), msgspec.json.decode(msgspec.json.encode(outcome.result)))
+    assert found[7]["detail"] == f"There is no user {UUID(int=10_007)}."
+    assert (found[-1]["detail"], found[-1]["count"]) == ("wrong", 1)
+
+
+def test_what_a_release_before_kept_is_read(school: Roster) -> None:
+    kept = [{"outcome": "enrolled"}, {"outcome": "refused", "rule": "user-unknown", "detail": "There is no user 7."}]
+    assert outcomes(Items([Enrolment(CLASS, ANNA, STUDENT)] * 2), {"items": kept}) == kept
+
+
 def test_nothing_to_do_is_no_append(school: Roster) -> None:
     outcome = school.enrol_many(BATCH, Items([]), by(), atomic=True)
-    assert (outcome.changed, outcome.position, result(outcome)) == (False, 8, {"items": []})
+    assert (outcome.changed, outcome.position, outcomes(Items([]), result(outcome))) == (False, 8, [])

@@ -180,7 +180,7 @@ def test_archiving_twice_and_restoring_twice_record_nothing() -> None:
         ((GROUP, " Maths ", {"room": 1}), True),
         ((OTHER_GROUP, "Maths", {"room": 1}), False),
         ((GROUP, "Physics", {"room": 1}), False),
-        ((GROUP, "Maths", {"room": 1.0}), False),
+        ((GROUP, "Maths", {"room": 1.0}), True),
         ((GROUP, "Maths", {"room": True}), False),
     ],
 )

@@ -22,6 +22,7 @@ from domain.users import User
 from domain.values import Role
 from tests.conftest import by, execute
 from tests.domain.threads import together, waiting_backend
+from tests.projections.forging import DECLARED
 
 GROUP, OTHER_GROUP, CLASS, USER = (UUID(int=number) for number in range(1, 5))
 
@@ -54,6 +55,7 @@ def insert_by_hand(connection: Connection[Any], recorded_at: datetime) -> None:
     stored = (position + 1, event.originator_id, event.originator_version, event.topic, recorded_at, event.state)
     number, stream, version, topic, time, state = stored
     link = digest.link(previous, *stored)
+    connection.execute(DECLARED)
     connection.execute(INSERT, [number, stream, version, topic, state, time, link, event.user_id, event.actor, event.source])
 
 

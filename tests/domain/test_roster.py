@@ -147,7 +147,7 @@ def test_creating_again_is_compared_with_the_creation_not_with_the_present(roste
     refused(roster, IdTaken, lambda r: r.create_group(GROUP, "West", by()))
 
 
-@pytest.mark.parametrize("settings", [{"room": True}, {"room": 1.0}, {}])
+@pytest.mark.parametrize("settings", [{"room": True}, {"room": 1.5}, {}])
 def test_creating_again_with_other_content_is_refused(roster: Roster, settings: dict[str, Any]) -> None:
     refused(roster, IdTaken, lambda r: r.create_class(CLASS, GROUP, "Maths", settings, by()))
 

@@ -31,6 +31,20 @@ def test_a_name_of_another_length_is_refused(value: str) -> None:
     assert (refused.value.field, refused.value.broken_rule) == ("name", "length")
 
 
+@pytest.mark.parametrize("value", ["\u200b", "\ufeff", "\u2060 \u200d", "\x01"])
+def test_what_cannot_be_seen_is_no_name(value: str) -> None:
+    with pytest.raises(InvalidValue) as refused:
+        values.name(value)
+    assert refused.value.broken_rule == "visible"
+
+
+def test_a_source_is_as_long_as_history_can_ask_for() -> None:
+    assert Provenance(actor="a", source="import:" + "x" * 93).source == "import:" + "x" * 93
+    for source in ("", "import:" + "x" * 94, LONE):
+        with pytest.raises(InvalidValue):
+            Provenance(actor="a", source=source)
+
+
 def test_characters_are_counted_not_bytes() -> None:
     assert values.name("🎓" * 100) == "🎓" * 100
 
@@ -70,7 +84,7 @@ def test_provenance_checks_and_trims_its_parts() -> None:
     [
         {},
         {"a": None, "b": True, "c": "ü🎓", "d": [1, -2.5, {"e": []}]},
-        {"big": 2**53, "small": -(2**53), "float": 1e300},
+        {"big": 2**53, "small": -(2**53), "float": float(2**53), "tiny": 5e-324, "zero": -0.0},
         nested(32, 1),
         {"x": "y" * (64 * 1024 - len('{"x":""}'))},
     ],
@@ -92,6 +106,11 @@ def test_settings_within_the_limits_are_kept_unchanged(value: dict[str, Any]) ->
         ({"a": -float("inf")}, "finite", "settings/a"),
         ({"a": 2**53 + 1}, "number", "settings/a"),
         ({"a": -(2**53) - 1}, "number", "settings/a"),
+        ({"a": 1e16}, "number", "settings/a"),
+        ({"a": [-1e308]}, "number", "settings/a/0"),
+        ({"a": [5e-324] * 250}, "size", "settings"),
+        ({"a": [0] * 40_000}, "size", "settings"),
+        ({"k" * 60_000: [0] * 2_000 + [NUL]}, "no-nul", "settings/" + "k" * 60_000 + "/2000"),
         ({"a": b"bytes"}, "type", "settings/a"),
         ({"a": (1, 2)}, "type", "settings/a"),
         ({1: "a"}, "type", "settings"),
@@ -120,7 +139,10 @@ def test_a_number_too_large_for_a_float_is_refused_like_any_other() -> None:
         ({"a": 1, "b": 2}, {"b": 2, "a": 1}, True),
         ({"a": 1}, {"a": True}, False),
         ({"a": 0}, {"a": False}, False),
-        ({"a": 1}, {"a": 1.0}, False),
+        ({"a": 1}, {"a": 1.0}, True),
+        ({"a": [0]}, {"a": [-0.0]}, True),
+        ({"a": 1.0}, {"a": True}, False),
+        ({"a": 1.5}, {"a": 1}, False),
         ({"a": [{"b": 1}]}, {"a": [{"b": True}]}, False),
         ({"a": None}, {}, False),
     ],

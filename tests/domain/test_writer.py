@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,16 +11,15 @@ import pytest
 from psycopg import Connection
 
 from domain import known
-from domain.append import APPEND_LOCK
 from domain.decision import Outcome, Verdict
-from domain.errors import ClassArchived, EnrolledInOtherRole, GroupUnknown, StoreUnavailable, UserRemoved
+from domain.errors import ClassArchived, EnrolledInOtherRole, GroupUnknown, UserRemoved
 from domain.event_store import PostgresLog
 from domain.roster import Roster
 from domain.values import Role
 from domain.writer import Waiting
 from tests.conftest import by
 from tests.domain.proxy import cutting
-from tests.domain.threads import together, waiting_backend
+from tests.domain.threads import gathered, together, waiting_backend
 
 GROUP, CLASS, USER, OTHER = (UUID(int=number) for number in range(1, 5))
 
@@ -33,14 +32,6 @@ def roster(log: PostgresLog) -> Iterator[Roster]:
         opened.register_user(USER, by())
         opened.register_user(OTHER, by())
         yield opened
-
-
-@contextmanager
-def gathered(database: str) -> Iterator[None]:
-    """Hold the append's lock, so that all commands given meanwhile wait together."""
-    with psycopg.connect(database) as holder:
-        holder.execute("SELECT pg_advisory_xact_lock(%s)", [APPEND_LOCK])
-        yield
 
 
 def appends(connection: Connection[Any]) -> list[int]:
@@ -155,14 +146,6 @@ def test_a_connection_lost_after_commit_is_recognised_as_success_and_nothing_is_
             assert (outcome.position, outcome.changed) == (number, True)
         assert proxy.cuts == 5
     assert connection.execute("SELECT count(*), max(notification_id) FROM log.events").fetchone() == (6, 6)
-
-
-def test_where_it_cannot_be_known_whether_a_command_was_recorded_it_says_so(database: str) -> None:
-    with cutting(database) as proxy, closing(PostgresLog(proxy.conninfo)) as log, closing(Roster(log)) as roster:
-        roster.create_group(GROUP, "North", by())
-        proxy.gone_after_cut = proxy.cut_after_commit = True
-        with pytest.raises(StoreUnavailable, match="not known"):
-            roster.register_user(uuid4(), by())
 
 
 def test_a_command_that_nobody_waits_for_any_more_is_not_begun(roster: Roster, database: str, connection: Connection[Any]) -> None:

@@ -1,12 +1,16 @@
 """Running several functions at the same moment, and waiting for what another session does."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from threading import Barrier
 from typing import Any
 
+import psycopg
 from psycopg import Connection
+
+from domain.append import APPEND_LOCK
 
 PATIENCE_SECONDS = 60
 """How long to wait for what comes within a second or few: longer than any machine that runs the tests is too busy for."""
@@ -40,3 +44,11 @@ def waiting_backend(connection: Connection[Any]) -> int:
         WHERE NOT granted AND datname = current_database() LIMIT 1
     """
     return int(eventually(lambda: connection.execute(statement).fetchone())[0])
+
+
+@contextmanager
+def gathered(database: str) -> Iterator[None]:
+    """Hold the append's lock, so that all commands given meanwhile wait together."""
+    with psycopg.connect(database) as holder:
+        holder.execute("SELECT pg_advisory_xact_lock(%s)", [APPEND_LOCK])
+        yield

@@ -22,7 +22,7 @@ IMPATIENT = 1 / 4
 SILENT_SECONDS = 0.5
 """Without any answer: silence. Commands otherwise take some hundredths of it."""
 
-UNAVAILABLE = {"store-unavailable", "too-busy", "read-tables-behind"}
+UNAVAILABLE = {"store-unavailable", "outcome-unknown", "too-busy", "read-tables-behind"}
 
 
 class Load:

@@ -135,7 +135,7 @@ def test_the_rendered_sql_of_going_down_takes_everything_away(empty_database: st
 def test_every_single_migration_renders(revision: str) -> None:
     below = ["base", *REVISIONS][REVISIONS.index(revision)]
     assert revision in commands.render(f"{below}:{revision}")
-    assert "DROP" in commands.render(f"{revision}:{below}", down=True)
+    assert f"downgrade {revision}" in commands.render(f"{revision}:{below}", down=True)
 
 
 def test_processes_that_upgrade_at_once_wait_for_each_other(database: str, empty_database: str) -> None:

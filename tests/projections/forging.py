@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 from psycopg import Connection
 
-from domain import digest
+from domain import digest, fence
 from domain.event_codec import EventCodec
 from tests.domain.samples import samples
 
@@ -15,6 +15,8 @@ INSERT = """
                             class_id, user_id, group_id, previous_group_id, actor, source)
     VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
+DECLARED = f"SET rosterlog.append_format = '{fence.FORMAT}'"
+"""Lets a session insert events by hand."""
 INDEX = ("class_id", "user_id", "group_id", "previous_group_id", "actor", "source")
 
 
@@ -27,6 +29,7 @@ def insert_event(
     sample = codec.to_stored_event(samples().get(topic, samples()["ClassArchived"]))
     stored = (last + 1, stream or uuid4(), last + 1 if stream else 1, topic, datetime.now(UTC), sample.state if state is None else state)
     columns = [index.get(name, getattr(sample, name)) for name in INDEX]
+    connection.execute(DECLARED)
     connection.execute(INSERT, [*stored, digest.link(previous, *stored), *columns])
     return int(last) + 1
 

@@ -36,7 +36,7 @@ def skip_recorded(connection: Connection[Any], *positions: int) -> None:
     """Skip events that would not fail, as if an earlier release had failed at them."""
     for position in positions:
         connection.execute(
-            "INSERT INTO projections.skips (position, stream, version, topic, reason, actor, error) "
+            "INSERT INTO log.skips (position, stream, version, topic, reason, actor, error) "
             "SELECT notification_id, originator_id, originator_version, topic, 'test', 'test', 'test' FROM log.events "
             "WHERE notification_id = %s",
             [position],
@@ -124,7 +124,7 @@ def test_a_skip_can_be_taken_back_and_a_rebuild_then_projects_the_event(roster: 
         skips.take_back(connection, head, actor="operator-2")
     assert Rebuild(database).run().differing
     assert rows(connection) != without
-    row = connection.execute("SELECT taken_back_by FROM projections.skips").fetchone()
+    row = connection.execute("SELECT taken_back_by FROM log.skips").fetchone()
     assert row == ("operator-2",)
     assert list(verify_tables(database)) == []
 
@@ -169,7 +169,7 @@ def test_a_skipped_change_of_a_membership_leaves_what_was_before(
 def test_every_single_event_can_be_skipped_and_all_projections_agree(roster: Roster, connection: Connection[Any], database: str) -> None:
     head = record_everything(roster)
     for position in range(1, head + 1):
-        connection.execute("TRUNCATE projections.skips")
+        connection.execute("TRUNCATE log.skips")
         skip_recorded(connection, position)
         found = []
         for limit in (1, 4, head):

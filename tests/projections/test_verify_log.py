@@ -13,10 +13,12 @@ from domain import digest
 from domain.event_codec import EventCodec
 from domain.roster import Roster
 from domain.values import Role
+from projections import catalog, stretch
 from projections import verify_log as verification
+from projections.catalog import CatalogAltered
 from projections.verify_log import LogAltered, LogHead, verify_log
 from tests.conftest import binaries, by
-from tests.projections.forging import append_unknown, insert_event
+from tests.projections.forging import DECLARED, append_unknown, insert_event
 from tests.projections.tables import GROUP, checkpoint, project_all, record_everything
 
 
@@ -28,9 +30,11 @@ def head(roster: Roster, connection: Connection[Any]) -> int:
 
 
 def forge(connection: Connection[Any], *statements: str) -> None:
+    connection.execute(DECLARED)
     connection.execute("ALTER TABLE log.events DISABLE TRIGGER ALL")
     for statement in statements:
         connection.execute(statement)
+    connection.execute("ALTER TABLE log.events ENABLE TRIGGER ALL")
     connection.execute("ALTER TABLE log.events ENABLE ALWAYS TRIGGER events_append_only")
 
 
@@ -152,14 +156,61 @@ def test_a_state_that_cannot_be_read_is_found_even_with_a_right_digest(head: int
 def test_the_first_of_several_altered_positions_is_named_wherever_the_stretches_end(
     head: int, connection: Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for stretch in (1, 2, 3, 7, head - 1, head):
-        monkeypatch.setattr(verification, "STRETCH", stretch)
+    for length in (1, 2, 3, 7, head - 1, head):
+        monkeypatch.setattr(stretch, "LENGTH", length)
         assert verify_log(connection).position == head
     forge(connection, "UPDATE log.events SET actor = 'forger' WHERE notification_id IN (9, 14)")
     forge(connection, "UPDATE log.events SET state = state || ' '::bytea WHERE notification_id = 12")
-    for stretch in (1, 2, 3, 7, head):
-        monkeypatch.setattr(verification, "STRETCH", stretch)
+    for length in (1, 2, 3, 7, head):
+        monkeypatch.setattr(stretch, "LENGTH", length)
         assert first_bad(connection) == 9
+
+
+def test_several_processes_find_what_one_finds(head: int, connection: Connection[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verification, "ALONE", 0)
+    monkeypatch.setattr(stretch, "LENGTH", 7)
+    assert verify_log(connection).position == head
+    group = "(SELECT group_id FROM log.events WHERE notification_id = 1)"
+    row = connection.execute("SELECT max(notification_id) FROM log.events WHERE class_id IS NOT NULL").fetchone()
+    assert row is not None
+    forge(connection, f"UPDATE log.events SET group_id = {group} WHERE notification_id = {row[0]}")
+    assert first_bad(connection) == row[0]
+
+
+@pytest.mark.parametrize("position", [0, -1, -(2**63)])
+def test_events_before_the_first_position_are_found(head: int, connection: Connection[Any], position: int) -> None:
+    columns = "originator_version, topic, state, recorded_at, digest, user_id, actor, source"
+    connection.execute(
+        f"INSERT INTO log.events (notification_id, originator_id, {columns}) "
+        f"SELECT {position}, gen_random_uuid(), {columns} FROM log.events WHERE notification_id = 4"
+    )
+    assert first_bad(connection) == position
+    forge(connection, "DELETE FROM log.events WHERE notification_id > 0")
+    assert first_bad(connection) == position
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "CREATE FUNCTION public.convert_to(text, text) RETURNS bytea LANGUAGE sql AS $$ SELECT pg_catalog.convert_to('User', 'UTF8') $$",
+        "CREATE FUNCTION public.convert_from(bytea, name) RETURNS text LANGUAGE sql AS $$ SELECT '{}'::text $$",
+        "CREATE FUNCTION public.always(bytea, bytea) RETURNS boolean LANGUAGE sql AS $$ SELECT true $$;"
+        "CREATE OPERATOR public.= (FUNCTION = public.always, LEFTARG = bytea, RIGHTARG = bytea)",
+    ],
+)
+def test_an_altered_log_is_found_whatever_the_database_was_taught_to_answer(
+    head: int, connection: Connection[Any], database: str, hostile: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection.execute(hostile.encode())
+    name = connection.info.dbname
+    connection.execute(f'ALTER DATABASE "{name}" SET search_path = public, pg_catalog'.encode())
+    with psycopg.connect(database, autocommit=True) as again:
+        with pytest.raises(CatalogAltered, match="object called as one of PostgreSQL's"):
+            verify_log(again)
+        monkeypatch.setattr(catalog, "refuse_altered", lambda _: None)
+        assert verify_log(again).position == head
+        forge(again, "UPDATE log.events SET topic = 'UserRegistered' WHERE notification_id = 12")
+        assert first_bad(again) == 12
 
 
 def test_a_chain_that_was_made_anew_shows_against_a_head_that_was_kept(head: int, roster: Roster, connection: Connection[Any]) -> None:

@@ -25,7 +25,7 @@ class DatabaseSilent(psycopg.OperationalError):
 def heard(connection: AsyncConnection[Any], seconds: float) -> Iterator[None]:
     """Cut the connection if the block, within an event loop, takes longer. Raises `DatabaseSilent` then."""
     loop = asyncio.get_running_loop()
-    alarm = loop.call_later(seconds, _cut, connection.fileno())
+    alarm = loop.call_later(seconds, cut, connection.fileno())
     try:
         yield
     except psycopg.OperationalError as lost:
@@ -39,7 +39,7 @@ def heard(connection: AsyncConnection[Any], seconds: float) -> Iterator[None]:
 @contextmanager
 def heard_by_thread(connection: Connection[Any], seconds: float) -> Iterator[None]:
     """Cut the connection if the block takes longer: it then raises what a lost connection raises."""
-    alarm = threading.Timer(seconds, _cut, [connection.fileno()])
+    alarm = threading.Timer(seconds, cut, [connection.fileno()])
     alarm.start()
     try:
         yield
@@ -47,7 +47,7 @@ def heard_by_thread(connection: Connection[Any], seconds: float) -> Iterator[Non
         alarm.cancel()
 
 
-def _cut(descriptor: int) -> None:
+def cut(descriptor: int) -> None:
     """Shut down a connection for both directions; whoever waits for it sees its end."""
     with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as line:
         line.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,88 @@
+"""Reads that may take long, with a budget of their own, so that commands and cheap reads go on beside them.
+
+Whole histories and rosters, differences, lists of the past and the feed's arrears use few connections that nothing
+else uses, and wait for one in line. So does each page of a stream: many of them take turns.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from psycopg import AsyncConnection
+from psycopg_pool import PoolTimeout
+
+from api.problems import ExpensiveReadsBusy
+from api.reads import Reads
+from domain.errors import StoreUnavailable
+from domain.sessions import AsyncPool
+from domain.silence import heard
+from projections.queries import Parameters
+from projections.visibility import Visibility
+
+CONNECTIONS = 2
+"""How many expensive reads work at the same moment in a process: see docs/decisions/0032-expensive-reads.md."""
+TURN_SECONDS = 5.0
+"""How long an expensive read waits for its first turn; then it is 503 `expensive-reads-busy`."""
+NEXT_SECONDS = 60.0
+"""How long a stream under way waits for its next turn before it is cut off."""
+CHEAP = 100
+"""Up to how many entries a page of the log is cheap, and needs no turn; it is the default of `limit`."""
+ROWS = 500
+"""How many rows are taken from the database at once. Making them into objects takes a few milliseconds."""
+SILENT_SECONDS = 35.0
+"""How long to wait for the database's answer: longer than its `statement_timeout`."""
+
+
+class Budget:
+    """The connections that expensive reads share."""
+
+    def __init__(self, pool: AsyncPool) -> None:
+        """Lend those of `pool`, which has `CONNECTIONS` at most."""
+        self.pool = pool
+        self.lent = 0
+
+
+class ExpensiveReads(Reads):
+    """Reads over the connections of a budget."""
+
+    def __init__(self, budget: Budget, visibility: Visibility, *, has_begun: bool = False) -> None:
+        """Wait for a turn, longer for an answer that `has_begun`, and with `visibility` for positions."""
+        super().__init__(budget.pool, visibility)
+        self._budget = budget
+        self.patience = NEXT_SECONDS if has_begun else TURN_SECONDS
+        self._later = None if has_begun else ExpensiveReads(budget, visibility, has_begun=True)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """Lend a connection. Raises `ExpensiveReadsBusy` where no turn comes in time, `StoreUnavailable`."""
+        try:
+            async with super().connection() as connection:
+                self._budget.lent += 1
+                try:
+                    yield connection
+                finally:
+                    self._budget.lent -= 1
+        except StoreUnavailable as lost:
+            if isinstance(lost.__cause__, PoolTimeout) and self._budget.lent >= CONNECTIONS:
+                raise ExpensiveReadsBusy from None
+            raise
+
+    @property
+    def later(self) -> "ExpensiveReads":
+        """The same reads for an answer that has begun, which is worth more patience."""
+        return self._later or self
+
+    async def pages(self, statement: str, parameters: Parameters) -> AsyncIterator[Sequence[tuple[Any, ...]]]:
+        """Yield the rows of a statement, `ROWS` at a time, and hold a connection until the last.
+
+        Whoever takes them must not wait for a caller meanwhile. Raises `StoreUnavailable`.
+        """
+        async with self.connection() as connection, connection.transaction(), connection.cursor(name="pages") as cursor:
+            with heard(connection, SILENT_SECONDS):
+                await cursor.execute(statement, parameters)
+            while True:
+                with heard(connection, SILENT_SECONDS):
+                    rows = await cursor.fetchmany(ROWS)
+                if not rows:
+                    return
+                yield rows
