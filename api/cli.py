@@ -25,7 +25,7 @@ from api import cli_database, cli_import, cli_verify, keys, logs, server, tokens
 from api.app import create_app
 from api.cli_once import Once
 from api.database import DatabaseUnusable, database, migrate, migrated_database, revision_of
-from api.demo import demo_id
+from api.demo import NotEmpty, demo_id
 from api.demo import load as load_demo
 from api.embedded import EmbeddedError
 from api.importing import FileUnusable
@@ -96,8 +96,8 @@ def main() -> None:
             err.print(f"ROSTERLOG_{str(error['loc'][0]).upper()}: {error['msg'].removeprefix('Value error, ')}")
         sys.exit(1)
     except (
-        EmbeddedError, DatabaseUnusable, KeysUnreadable, FileUnusable, DomainError, CatalogAltered, LogAltered, EventFails,
-        SwitchImpossible, RolesNotPermitted, psycopg.Error, CommandError,
+        EmbeddedError, DatabaseUnusable, KeysUnreadable, FileUnusable, NotEmpty, DomainError,
+        CatalogAltered, LogAltered, EventFails, SwitchImpossible, RolesNotPermitted, psycopg.Error, CommandError,
     ) as wrong:  # fmt: skip
         _end(wrong)
     except DBAPIError as wrong:

@@ -3,6 +3,7 @@
 // `npm start -- http://127.0.0.1:8000` in this folder.
 
 import { connect, done, isAccepted, pages, Refused } from "./rosterlog.ts";
+import type { operations } from "./schema.d.ts";
 
 declare const process: { argv: string[] };
 
@@ -42,12 +43,19 @@ for await (const member of pages((at) =>
 }
 
 // What happened to the teacher in this class, and the roster as it was before.
-const history = { path: { user_id: teacher }, query: { class_id: classId, order: "desc", limit: 1 } as const };
+// `satisfies` refuses a parameter that there is not; openapi-fetch alone checks those that there are.
+const history = {
+  path: { user_id: teacher },
+  query: { class_id: classId, order: "desc", limit: 1 },
+} satisfies operations["getUserHistory"]["parameters"];
 const [last] = done(await client.GET("/v1/users/{user_id}/history", { params: history })).items;
 if (last?.type === "MemberEnrolled") {
   console.log(`${last.type} by ${last.actor}: ${last.after.role}`);
-  const before = { path, query: { at_position: last.position - 1 } };
-  const then = done(await client.GET("/v1/classes/{class_id}/members", { params: before }));
+  const then = done(
+    await client.GET("/v1/classes/{class_id}/members", {
+      params: { path, query: { at_position: last.position - 1 } },
+    }),
+  );
   console.log(`${then.items.length} members before`);
 }
 

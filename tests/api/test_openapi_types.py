@@ -1,6 +1,8 @@
 """What programs generated from the OpenAPI document rely on: each kind of fault that makes callers cast, for all operations."""
 
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import fields
@@ -129,6 +131,20 @@ def test_before_and_after_have_the_fields_that_events_change() -> None:
 
 def test_differences_have_the_fields_that_are_compared() -> None:
     assert tuple(DiffFields.model_fields) == diff.FIELDS
+
+
+def test_the_document_is_the_same_for_the_command_line_and_the_service() -> None:
+    programs = ("", "import api.cli; ")
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", f"{first}from api.app import create_app; print(create_app(lambda: '').openapi())"],
+            cwd=Path(__file__).parents[2],
+            stdout=subprocess.PIPE,
+            check=True,
+        ).stdout
+        for first in programs
+    }
+    assert len(said) == 1
 
 
 def test_what_may_be_degraded_is_listed() -> None:
