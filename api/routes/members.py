@@ -43,7 +43,7 @@ async def enrol_member(class_id: Id, new: NewClassMember, command: Command) -> R
     return await command.answer_created(outcome, memberships.enrolled(class_id, new.user_id, new.role, outcome.recorded_at), location)
 
 
-@router.put("", operation_id="setMembers", response_model=RosterChanges, responses=documented.command(404, 410, 412))
+@router.put("", operation_id="setMembers", response_model=RosterChanges, responses=documented.command_on_many(RosterChanges, 404, 410, 412))
 async def set_members(class_id: Id, roster: Roster, options: Annotated[RosterOptions, Query()], command: Command) -> Response:
     """Set the whole roster by the fewest changes, in one append. `dry_run` shows them; `max_withdrawals` refuses half a roster.
 

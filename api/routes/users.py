@@ -11,7 +11,7 @@ from api.commands import Command, CommandRoute, Serving
 from api.schemas.answers import EventList, MembershipList, User, UserList
 from api.schemas.bodies import NewUser
 from api.schemas.fields import Id
-from api.schemas.queries import HistoryPage, Page, PageAsOf, ReadingAsOf
+from api.schemas.queries import Page, PageAsOf, ReadingAsOf, UserHistoryPage
 from projections import history, queries
 
 router = APIRouter(prefix="/v1/users", tags=["users"], route_class=CommandRoute)
@@ -49,6 +49,6 @@ async def list_memberships(request: Request, user_id: Id, page: Annotated[PageAs
 
 
 @router.get("/{user_id}/history", operation_id="getUserHistory", response_model=EventList, responses=documented.history(404))
-async def get_user_history(request: Request, user_id: Id, page: Annotated[HistoryPage, Query()], service: Serving) -> Response:
+async def get_user_history(request: Request, user_id: Id, page: Annotated[UserHistoryPage, Query()], service: Serving) -> Response:
     """Read what happened to a user: every membership, its changes and its end, with actor and reason."""
     return await service.histories.answer(request, history.USER, page, queries.USER_BY_ID, {"user_id": user_id})
