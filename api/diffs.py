@@ -26,8 +26,8 @@ from domain.values import Groups
 from projections import diff
 from projections.queries import Source, Thing
 
-CLASSES_AT_ONCE = 20
-"""How many classes are compared by one statement: some hundred members, for classes of a usual size."""
+CLASSES_AT_ONCE = 100
+"""How many classes are compared by one statement: some thousand members, for classes of a usual size."""
 
 
 async def answer(request: Request, reads: ExpensiveReads, thing: Thing, ids: Mapping[str, UUID], query: DiffQuery) -> Response:

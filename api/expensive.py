@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 from psycopg_pool import PoolTimeout
 
 from api.problems import ExpensiveReadsBusy
-from api.reads import Reads
+from api.reads import SILENT_SECONDS, Reads
 from domain.errors import StoreUnavailable
 from domain.sessions import AsyncPool
 from domain.silence import heard
@@ -30,8 +30,6 @@ CHEAP = 100
 """Up to how many entries a page of the log is cheap, and needs no turn; it is the default of `limit`."""
 ROWS = 500
 """How many rows are taken from the database at once. Making them into objects takes a few milliseconds."""
-SILENT_SECONDS = 35.0
-"""How long to wait for the database's answer: longer than its `statement_timeout`."""
 
 
 class ExpensiveReads(Reads):
