@@ -52,7 +52,7 @@ class Histories:
             raise unknown(thing, ids or {})
         if media_type == JSON:
             return reading.answer(request, entries)
-        whole = reading.going_on(self._expensive.later).whole(entries)
+        whole = reading.going_on(self._expensive.later()).whole(entries)
         return streamed(media_type, COLUMNS, whole, reading.head, asked.name)
 
 

@@ -81,7 +81,7 @@ async def withdraw_member(class_id: Id, user_id: Id, withdrawal: Annotated[Withd
 @router.get("", operation_id="listMembers", response_model=ClassMemberList, responses=documented.read(404, 410))
 async def list_members(request: Request, class_id: Id, page: Annotated[MemberPage, Query()], service: Serving) -> Response:
     """Read the roster of a class, teachers first, now or as of a moment of the past."""
-    return await service.reads.roster(request, class_id, page)
+    return await service.listings(page).roster(request, class_id, page)
 
 
 @router.get("/{user_id}", operation_id="getMember", response_model=ClassMember, responses=documented.read(404, 410))

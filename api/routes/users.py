@@ -45,7 +45,7 @@ async def get_user(request: Request, user_id: Id, reading: Annotated[ReadingAsOf
 @router.get("/{user_id}/memberships", operation_id="listMemberships", response_model=MembershipList, responses=documented.read(404, 410))
 async def list_memberships(request: Request, user_id: Id, page: Annotated[PageAsOf, Query()], service: Serving) -> Response:
     """List the classes that a user is a member of, now or as of a moment of the past."""
-    return await service.reads.listing(request, queries.MEMBERSHIPS, {"user_id": user_id}, page)
+    return await service.listings(page).listing(request, queries.MEMBERSHIPS, {"user_id": user_id}, page)
 
 
 @router.get("/{user_id}/history", operation_id="getUserHistory", response_model=EventList, responses=documented.history(404))

@@ -12,7 +12,7 @@ from tests.domain.threads import eventually
 NEWER = f"CREATE OR REPLACE FUNCTION log.append_format() RETURNS integer LANGUAGE sql STABLE AS 'SELECT {fence.FORMAT + 1}'"
 
 
-def test_an_outdated_process_answers_reads_refuses_commands_and_says_so(api: Api, connection: Connection[Any]) -> None:
+def test_an_outdated_process_answers_reads_refuses_commands_and_says_so_to_probes(api: Api, connection: Connection[Any]) -> None:
     group = api.new_group()
     connection.execute(NEWER)
     with api.nothing_recorded():
