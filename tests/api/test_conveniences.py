@@ -1,4 +1,4 @@
-"""What frameworks do unasked, each with what was decided about it (docs/decisions/0024-policy.md)."""
+"""What frameworks do unasked, each with what was decided about it (docs/decisions/0024-one-table-of-operations.md)."""
 
 import json
 import re
