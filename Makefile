@@ -2,7 +2,8 @@
 
 VENV := .venv
 READY := $(VENV)/.installed
-CLIENT := examples/typescript
+TYPESCRIPT := examples/typescript
+PYTHON_CLIENT := examples/python
 UV ?= uv
 # Tests wait for databases and processes more than they compute; each process has a PostgreSQL of its own.
 PROCESSES ?= 4
@@ -39,9 +40,24 @@ bench: $(READY) ## Measure: NAME=append, bulk, commands, reads, rebuild, lag, au
 	@$(VENV)/bin/python -m benchmarks $(NAME) $(ARGS)
 
 .PHONY: client
-client: $(READY) ## Generate the TypeScript client from the OpenAPI document and compile the example
-	@$(VENV)/bin/rosterlog openapi > $(CLIENT)/openapi.json
-	cd $(CLIENT) && npm ci --silent && npm run --silent generate && npm run --silent check
+client: $(READY) $(PYTHON_CLIENT)/.venv/.installed ## Generate TypeScript and Python clients from the OpenAPI document, check and run the examples
+	@$(VENV)/bin/rosterlog openapi > $(TYPESCRIPT)/openapi.json
+	cd $(TYPESCRIPT) && npm ci --silent && npm run --silent generate && npm run --silent check
+	cd $(PYTHON_CLIENT) && .venv/bin/openapi-python-client generate --overwrite --meta none --config generator.yml \
+		--path ../../$(TYPESCRIPT)/openapi.json --output-path rosterlog_client
+	cd $(PYTHON_CLIENT) && .venv/bin/mypy --config-file= --strict --explicit-package-bases roster.py calling.py rosterlog_client
+	@$(VENV)/bin/python -m tests.clients
+
+$(PYTHON_CLIENT)/.venv/.installed: $(PYTHON_CLIENT)/requirements.txt $(READY)
+	@$(VENV)/bin/python -m venv $(PYTHON_CLIENT)/.venv
+	@$(PYTHON_CLIENT)/.venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(PYTHON_CLIENT)/requirements.txt
+	@touch $@
+
+.PHONY: wheel
+wheel: $(READY) ## Build the wheel into dist, install it into an empty environment and use it there
+	@rm -rf build dist
+	@$(VENV)/bin/python -m pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps --wheel-dir dist .
+	@$(VENV)/bin/python -m tests.wheel dist/*.whl
 
 .PHONY: lock
 lock: ## Resolve requirements.lock anew; pins stay where they can (ARGS=--upgrade for the newest)
@@ -53,8 +69,9 @@ lock: ## Resolve requirements.lock anew; pins stay where they can (ARGS=--upgrad
 
 .PHONY: clean
 clean: ## Remove all that is made here, but for the data directory
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
-	rm -rf $(CLIENT)/node_modules $(CLIENT)/openapi.json $(CLIENT)/schema.d.ts
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(TYPESCRIPT)/node_modules $(TYPESCRIPT)/openapi.json $(TYPESCRIPT)/schema.d.ts $(TYPESCRIPT)/build
+	rm -rf $(PYTHON_CLIENT)/.venv $(PYTHON_CLIENT)/rosterlog_client $(PYTHON_CLIENT)/.mypy_cache
 	find . -path ./data -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.lock pyproject.toml

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SkipValidation, TypeAdapter, 
 from api import problems
 from api.json_route import refuse_many_fields
 from api.problems import MOST_ERRORS, InvalidForm, Problem
-from api.schemas.fields import ANNA, MATH, EffectiveOn, Flag, Id, Integer
+from api.schemas.fields import ABSENT, ANNA, MATH, EffectiveOn, Flag, Id, Integer
 from api.strict_json import BadJson
 from domain.bulk import MOST_ITEMS, Enrolment, Items, Member, Refused, Registration, outcomes
 from domain.values import Role
@@ -114,7 +114,7 @@ class EnrolmentOutcome(BaseModel):
     class_id: str | None
     user_id: str | None
     outcome: Literal["enrolled", "unchanged", "refused"]
-    problem: Problem | None = None
+    problem: Problem = ABSENT
 
 
 class EnrolmentOutcomes(BaseModel):
@@ -133,7 +133,7 @@ class RegistrationOutcome(BaseModel):
     index: int
     id: str | None
     outcome: Literal["registered", "unchanged", "refused"]
-    problem: Problem | None = None
+    problem: Problem = ABSENT
 
 
 class RegistrationOutcomes(BaseModel):

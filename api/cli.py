@@ -9,6 +9,7 @@ import sys
 import tempfile
 from dataclasses import asdict
 from datetime import timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 from uuid import UUID
@@ -24,7 +25,7 @@ from api import cli_database, cli_import, cli_verify, keys, logs, server, tokens
 from api.app import create_app
 from api.cli_once import Once
 from api.database import DatabaseUnusable, database, migrate, migrated_database, revision_of
-from api.demo import demo_id
+from api.demo import NotEmpty, demo_id
 from api.demo import load as load_demo
 from api.embedded import EmbeddedError
 from api.importing import FileUnusable
@@ -61,6 +62,21 @@ cli = typer.Typer(
     "ROSTERLOG_HOST (127.0.0.1), ROSTERLOG_PORT (8000).",
 )
 
+
+def _say_version(wanted: bool) -> None:  # noqa: FBT001
+    if wanted:
+        typer.echo(f"rosterlog {version('rosterlog')}")
+        raise typer.Exit
+
+
+_Version = typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version.")
+
+
+@cli.callback()
+def options(*, _: Annotated[bool, _Version] = False) -> None:
+    """Read the options before the command."""
+
+
 out, err = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)
 logger = logging.getLogger("rosterlog")
 
@@ -80,8 +96,8 @@ def main() -> None:
             err.print(f"ROSTERLOG_{str(error['loc'][0]).upper()}: {error['msg'].removeprefix('Value error, ')}")
         sys.exit(1)
     except (
-        EmbeddedError, DatabaseUnusable, KeysUnreadable, FileUnusable, DomainError, CatalogAltered, LogAltered, EventFails,
-        SwitchImpossible, RolesNotPermitted, psycopg.Error, CommandError,
+        EmbeddedError, DatabaseUnusable, KeysUnreadable, FileUnusable, NotEmpty, DomainError,
+        CatalogAltered, LogAltered, EventFails, SwitchImpossible, RolesNotPermitted, psycopg.Error, CommandError,
     ) as wrong:  # fmt: skip
         _end(wrong)
     except DBAPIError as wrong:

@@ -11,7 +11,6 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from domain.decision import Outcome
-from domain.errors import DomainError
 from domain.roster import Roster
 from domain.values import Provenance, Role
 
@@ -21,8 +20,11 @@ NAMESPACE = UUID("3d9a2f5e-1c47-4b0d-9e6a-7f2b8c4d5e10")
 _SOURCE = "import:demo"
 
 
-class NotEmpty(DomainError):
-    """The demo is for an empty service, and this log holds events already."""
+class NotEmpty(Exception):
+    """The log holds events already. It is no problem of a request, so it is none of `DomainError`."""
+
+    def __init__(self) -> None:
+        super().__init__("The demo is for an empty service, and this log holds events already.")
 
 
 def demo_id(name: str) -> UUID:

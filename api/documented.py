@@ -1,18 +1,35 @@
 """What routes say about themselves in the OpenAPI document, written once."""
 
+from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 from fastapi import FastAPI
+from pydantic import BaseModel, create_model
 
-from api.negotiation import CSV, EVENT_STREAM, NDJSON
+from api.document import finish
+from api.negotiation import CSV, EVENT_STREAM, JSON, NDJSON
 from api.policy import POLICIES
 from api.problems import MEDIA_TYPE, Problem
 from api.schemas.answers import Accepted
+from api.schemas.fields import ABSENT
 
-_HEADERS = {
+_HEADERS: dict[str, dict[str, Any]] = {
     "ETag": {"description": "The version of what the answer shows.", "schema": {"type": "string"}},
-    "Roster-Position": {"description": "The position of the log that the answer reflects.", "schema": {"type": "integer"}},
+    "Roster-Position": {
+        "description": "The position of the log that the answer reflects.",
+        "required": True,
+        "schema": {"type": "integer"},
+    },
 }
+_OF_COMMANDS = _HEADERS | {
+    "Idempotent-Replayed": {
+        "description": "`true` where the answer is that of an earlier request with the same `Idempotency-Key`.",
+        "schema": {"type": "string", "enum": ["true"]},
+    },
+}
+_LOCATION = {"Location": {"description": "The path of what was created.", "required": True, "schema": {"type": "string"}}}
+_CREATED = 201
 _TEXT = {"schema": {"type": "string"}}
 _BEARER = "bearer"
 COMMAND_HEADERS = {
@@ -24,7 +41,10 @@ COMMAND_HEADERS = {
     "Idempotency-Key": "Makes the request safe to repeat within 24 hours: it is carried out once, and answered the same.",
 }
 """What every command reads from its headers."""
+READ_HEADERS = {"If-None-Match": "The `ETag` of an answer that the caller has: where it would come again, the answer is 304."}
+"""What every read of the roster or the log reads from its headers."""
 
+_REFUSED = "Why nothing was recorded, with what would have become of each item where one of them is the reason."
 _ACCEPTED = "Recorded, not yet visible."
 _SAYS = {
     404: "The path's thing never existed.",
@@ -66,11 +86,27 @@ def feed() -> dict[int | str, dict[str, Any]]:
     return answers
 
 
-def command(*statuses: int, success: tuple[int, ...] = (200,)) -> dict[int | str, dict[str, Any]]:
+def command(*statuses: int, success: tuple[int, ...] = (200,), accepted: type[BaseModel] = Accepted) -> dict[int | str, dict[str, Any]]:
     """Document a command: its headers, 202, and its refusals besides those that every command has."""
-    accepted = {"model": Accepted, "description": _ACCEPTED, "headers": _HEADERS}
-    answers: dict[int | str, dict[str, Any]] = {status: {"headers": _HEADERS} for status in success}
-    return {**answers, 202: accepted, **problems(*statuses, 409, 413, 415, 422, 503)}
+    recorded = {"model": accepted, "description": _ACCEPTED, "headers": _OF_COMMANDS}
+    answers: dict[int | str, dict[str, Any]] = {
+        status: {"headers": _OF_COMMANDS | (_LOCATION if status == _CREATED else {})} for status in success
+    }
+    return {**answers, 202: recorded, **problems(*statuses, 409, 413, 415, 422, 503)}
+
+
+def command_on_many(outcomes: type[BaseModel], *statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Document a command on many things: where it is not visible yet, it answers with its outcomes, too."""
+    accepted = create_model(f"Accepted{outcomes.__name__}", __base__=outcomes, __doc__=Accepted.__doc__, id=(UUID, ...))
+    return command(*statuses, accepted=accepted)
+
+
+def command_on_items(outcomes: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """Document a command on many items: where all are refused because one is, it answers with the outcome of each, too."""
+    fields = {name: (field.annotation, ABSENT) for name, field in outcomes.model_fields.items() if name != "position"}
+    refused = create_model(f"Refused{outcomes.__name__}", __base__=Problem, __doc__=_REFUSED, **fields)  # type: ignore[call-overload]
+    answers = command_on_many(outcomes)
+    return answers | {409: {**answers[409], "model": refused}}
 
 
 def complete(app: FastAPI) -> None:
@@ -87,6 +123,7 @@ def complete(app: FastAPI) -> None:
             _complete_refusals(operation, 422, *([406] if policy.offers else []))
             _complete_headers(operation)
             _complete_answers(operation["responses"])
+    finish(document)
 
 
 def _complete_refusals(operation: dict[str, Any], *statuses: int) -> None:
@@ -94,18 +131,25 @@ def _complete_refusals(operation: dict[str, Any], *statuses: int) -> None:
 
 
 def _complete_headers(operation: dict[str, Any]) -> None:
-    if operation["responses"].get("202", {}).get("description") == _ACCEPTED:
-        headers = [
-            {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "description": what}
-            for name, what in COMMAND_HEADERS.items()
-            if name != "If-Match" or POLICIES[operation["operationId"]].versioned
-        ]
-        operation["parameters"] = [*operation.get("parameters", []), *headers]
+    answers = operation["responses"]
+    headers: Mapping[str, str] = {}
+    if "304" in answers:
+        headers = READ_HEADERS
+    elif answers.get("202", {}).get("description") == _ACCEPTED:
+        versioned = POLICIES[operation["operationId"]].versioned
+        headers = {name: what for name, what in COMMAND_HEADERS.items() if name != "If-Match" or versioned}
+    parameters = [
+        {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "description": what}
+        for name, what in headers.items()
+    ]
+    if parameters:
+        operation["parameters"] = [*operation.get("parameters", []), *parameters]
 
 
 def _complete_answers(answers: dict[str, Any]) -> None:
     for answer in answers.values():
         if MEDIA_TYPE in answer.get("content", {}):
-            answer["content"] = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+            schema = answer["content"].get(JSON, {}).get("schema", {"$ref": "#/components/schemas/Problem"})
+            answer["content"] = {MEDIA_TYPE: {"schema": schema}}
     if {"200", "201"} <= answers.keys():
         answers["200"] |= {"description": "It existed already, with the same content.", "content": answers["201"]["content"]}

@@ -89,6 +89,9 @@ class Place:
         recorded = self._recorded()
         if recorded is None or recorded[1] == self.cluster or recorded[2] == self.cluster.stat().st_ino:
             return
+        if (self.cluster / "backup_label").exists():
+            # Of pg_basebackup: recovery makes it whole. No server keeps this file in a folder that it works on.
+            return
         state = _state(programs, self.cluster)
         if state not in _STOPPED:
             raise EmbeddedError(

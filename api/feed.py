@@ -86,6 +86,8 @@ class Feed:
                 entries: list[Entry] = []
                 if await self._comes_after(after, min(silent_until - now(), admission.seconds)):
                     entries, after = await self._read_next(question, after)
+                    if not await admission.counts():
+                        return
                 if not entries and (now() < silent_until or self._closing.is_set()):
                     continue
                 yield b"".join(map(_as_event, entries)) or b":\n\n"
@@ -107,7 +109,7 @@ class Feed:
         """Return the next page of a stream: news at once, arrears when it is their turn."""
         last = self._head.position
         if last - after > CHEAP:
-            return await self._read(self._expensive.later, question, after, last, PAGE)
+            return await self._read(self._expensive.later(), question, after, last, PAGE)
         async with self._streaming:
             return await self._read(self._reads, question, after, last, PAGE)
 

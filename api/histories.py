@@ -14,7 +14,7 @@ from api.expensive import CHEAP, ExpensiveReads
 from api.negotiation import JSON, media_type_of
 from api.reads import Reads, answer_page, unknown
 from api.schemas.answers import Event
-from api.schemas.queries import HistoryPage
+from api.schemas.queries import AnyHistoryPage
 from api.streams import PAGE, Items, streamed
 from domain.errors import InvalidValue
 from domain.values import Groups
@@ -35,7 +35,7 @@ class Histories:
         self._expensive = expensive
 
     async def answer(
-        self, request: Request, asked: History, page: HistoryPage, thing: Thing | None = None, ids: Mapping[str, UUID] | None = None
+        self, request: Request, asked: History, page: AnyHistoryPage, thing: Thing | None = None, ids: Mapping[str, UUID] | None = None
     ) -> Response:
         """Answer with a history, of a `thing` that it outlives, or of everything. Raises that the thing is unknown."""
         await self._reads.wait_for(page.min_position)
@@ -52,14 +52,14 @@ class Histories:
             raise unknown(thing, ids or {})
         if media_type == JSON:
             return reading.answer(request, entries)
-        whole = reading.going_on(self._expensive.later).whole(entries)
+        whole = reading.going_on(self._expensive.later()).whole(entries)
         return streamed(media_type, COLUMNS, whole, reading.head, asked.name)
 
 
 class _Reading:
     """One request's reading of a history, as of the head that it found."""
 
-    def __init__(self, reads: Reads, asked: History, page: HistoryPage, ids: Mapping[str, UUID], groups: Groups) -> None:
+    def __init__(self, reads: Reads, asked: History, page: AnyHistoryPage, ids: Mapping[str, UUID], groups: Groups) -> None:
         self._reads = reads
         self._page = page
         filters = page.model_dump(include=_FILTERS, exclude_none=True)
@@ -108,7 +108,7 @@ class _Reading:
         return answer
 
 
-def _refuse_pages(page: HistoryPage, media_type: str) -> None:
+def _refuse_pages(page: AnyHistoryPage, media_type: str) -> None:
     for name in ("limit", "cursor"):
         if name in page.model_fields_set:
             raise InvalidValue(f"parameter:{name}", "whole", f"{media_type} is streamed whole and has no {name}; pages are {JSON}")

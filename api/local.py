@@ -4,7 +4,7 @@ A page can send requests to loopback addresses, and with a name of its own that 
 The first shows in `Origin` and, also where a browser leaves that out, in `Sec-Fetch-Site`; the second in `Host`.
 """
 
-from urllib.parse import urlsplit
+import re
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -36,9 +36,10 @@ class LocalOnly:
 def _foreign(scope: Scope) -> str | None:
     """Return the header that names another machine, None where there is none."""
     for name, value in scope["headers"]:
-        if name == b"host" and not _is_local(b"//" + value):
+        if name == b"host" and not _is_local(value):
             return "Host"
-        if name == b"origin" and not _is_local(value):
+        scheme, _, host = value.rpartition(b"://")
+        if name == b"origin" and not (scheme in {b"http", b"https"} and _is_local(host)):
             return "Origin"
         # `same-site` is a page on another port of this machine, `none` is somebody who typed the address.
         if name == b"sec-fetch-site" and value not in {b"same-origin", b"same-site", b"none"}:
@@ -46,8 +47,10 @@ def _foreign(scope: Scope) -> str | None:
     return None
 
 
-def _is_local(url: bytes) -> bool:
-    try:
-        return is_loopback(urlsplit(url.decode("ascii")).hostname or "")
-    except ValueError:
-        return False
+_HOST = re.compile(rb"(?:([^\[\]:/?#@]+)|\[([0-9A-Fa-f:.]+)\])(?::[0-9]*)?")
+"""A name or an address, in brackets where it has colons, and a port (RFC 9110, section 7.2); nothing else is read into it."""
+
+
+def _is_local(value: bytes) -> bool:
+    found = _HOST.fullmatch(value)
+    return found is not None and is_loopback((found[1] or found[2]).decode("latin-1").lower())

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from api.policy import BODY_BYTES, BULK_BODY_BYTES
+from api.schemas.fields import ABSENT
 from domain.errors import (
     ClassArchived,
     DomainError,
@@ -54,9 +55,9 @@ logger = logging.getLogger(__name__)
 class ProblemError(BaseModel):
     """One thing that is wrong, and where: in the body (a JSON pointer), a parameter or a header."""
 
-    pointer: str | None = Field(None, examples=["/name"])
-    parameter: str | None = None
-    header: str | None = None
+    pointer: str = Field(default_factory=lambda: "", examples=["/name"])
+    parameter: str = ABSENT
+    header: str = ABSENT
     rule: str = Field(examples=["length"])
     detail: str = Field(examples=["name needs 1 to 100 characters after trimming, not 0"])
 

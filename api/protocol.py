@@ -5,7 +5,9 @@ Without the limits one caller could fill the memory with a header that never end
 
 import asyncio
 import json
+import re
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_BYTES = 64 * 1024
@@ -20,6 +22,8 @@ _SAYS = {
     408: ("request-too-slow", f"The request did not arrive within {ARRIVAL_SECONDS:.0f} seconds."),
     431: ("headers-too-large", f"The request line and headers are larger than {HEAD_BYTES} bytes."),
 }
+_WHOLE_ADDRESS = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#@\\]+)((?:[/?].*)?)", re.DOTALL)
+"""A target in absolute form (RFC 9112, section 3.2.2): its host, and its path and query."""
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -27,7 +31,10 @@ class GuardedProtocol(HttpToolsProtocol):
 
     _arriving = False
     _in_head = False
+    _counting = False
     _head_bytes = 0
+    _plain_head = b""
+    """The head of a request that asks for another protocol, without this wish, until it is read again."""
     _refused = False
     _timer: asyncio.TimerHandle | None = None
 
@@ -46,8 +53,13 @@ class GuardedProtocol(HttpToolsProtocol):
         """Take bytes; most requests arrive whole, and pass without a timer."""
         if self._refused:
             return
-        super().data_received(data)
-        if self._in_head:
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            self._refuse(400)
+            return
+        if self._counting:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES:
                 self._refuse(431)
@@ -57,27 +69,84 @@ class GuardedProtocol(HttpToolsProtocol):
         else:
             self._unwatch()
 
+    def _parse(self, data: bytes) -> None:
+        """Read on as HTTP/1.1 where a request asks for another protocol (RFC 9110, section 7.8).
+
+        The parser stops at the end of such a head: the body would be lost, or be taken for the next request.
+        """
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as asked:
+                data = self._plain_head + data[asked.args[0] :]
+                self._plain_head = b""
+                self.parser = httptools.HttpRequestParser(self)
+                # As uvicorn sets its own: what follows a last request does not keep that one from its answer.
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            else:
+                return
+
     def on_message_begin(self) -> None:
         """Begin to count."""
-        self._arriving = self._in_head = True
+        self._arriving = self._in_head = self._counting = True
         self._head_bytes = 0
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header. What stands behind the body is none: it came after all checks (RFC 9110, section 6.5.1)."""
+        if self._in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
-        """End counting the head, and refuse one that names its host in no way or in two (RFC 9112, sections 3.2 and 3.2.2)."""
-        self._in_head = False
-        hosts = [place for place, (name, _) in enumerate(self.headers) if name == b"host"]
-        if len(hosts) > 1 or (not hosts and self.parser.get_http_version() == "1.1") or b"#" in self.url:
-            raise ValueError
-        if b"://" in self.url and not self.url.startswith(b"/"):
-            # The target names the host, and goes before the header.
-            self.headers[:] = [*(header for header in self.headers if header[0] != b"host"), (b"host", self.url.split(b"/", 3)[2])]
+        """End counting the head, and refuse one that may mean different things to us and to a proxy."""
+        self._in_head = self._counting = False
+        self._check_head()
+        if self.parser.should_upgrade():
+            lines = [b"%b %b HTTP/1.1" % (self.parser.get_method(), self.url)]
+            lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+            self._plain_head = b"\r\n".join([*lines, b"", b""])
+            return
         super().on_headers_complete()
+
+    def on_chunk_header(self) -> None:
+        """Count again: behind the last chunk may stand more headers."""
+        self._counting = True
+        self._head_bytes = 0
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body, which has limits of its own."""
+        self._counting = False
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """See the request whole."""
-        self._arriving = False
+        if self._plain_head:
+            return
+        self._arriving = self._counting = False
         super().on_message_complete()
+
+    def _check_head(self) -> None:
+        """Raise `ValueError` for a head that RFC 9112 forbids in sections 2.3, 3.2 and 6.1, and for the wish for a tunnel."""
+        version, method = self.parser.get_http_version(), self.parser.get_method()
+        hosts = [value for name, value in self.headers if name == b"host"]
+        codings = [value for name, value in self.headers if name == b"transfer-encoding"]
+        if version not in {"1.0", "1.1"} or method == b"CONNECT" or b"#" in self.url:
+            raise ValueError
+        if len(hosts) > 1 or (not hosts and version == "1.1"):
+            raise ValueError
+        if codings and (version == "1.0" or [coding.lower() for coding in codings] != [b"chunked"]):
+            raise ValueError
+        if b"://" in self.url and not self.url.startswith(b"/"):
+            self._take_apart()
+
+    def _take_apart(self) -> None:
+        """Take host and path from a target that is a whole address: that host goes before the header."""
+        found = _WHOLE_ADDRESS.fullmatch(self.url)
+        if found is None:
+            raise ValueError
+        host, path = found.groups()
+        self.headers[:] = [*(header for header in self.headers if header[0] != b"host"), (b"host", host)]
+        self.url = path if path.startswith(b"/") else b"/" + path
 
     def shutdown(self) -> None:
         """Go down; a response that never ends by itself has left in its request's state how to end it."""
@@ -95,13 +164,9 @@ class GuardedProtocol(HttpToolsProtocol):
             self._timer.cancel()
             self._timer = None
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 uvicorn's words
-        """Refuse what can't be read as HTTP."""
-        self._refuse(400)
-
     def _refuse(self, status: int) -> None:
         """Close the connection, with an answer where none has begun; what is under way for the request before gets its end."""
-        self._arriving = self._in_head = False
+        self._arriving = self._counting = False
         self._refused = True
         self._unwatch()
         if self.transport.is_closing():

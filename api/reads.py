@@ -70,6 +70,8 @@ class Reads:
         self._pool = pool
         self._visibility = visibility
         self._replica = replica
+        self.lent: set[AsyncConnection[Any]] = set()
+        """The connections that are in use."""
         self._rosters = LiveRosters(self.rows)
         things = (GROUP_BY_ID, USER_BY_ID, CLASS_BY_ID, MEMBER_BY_ID)
         self._things = {(thing.kind, confined): self._gathered(thing, confined=confined) for thing in things for confined in (False, True)}
@@ -152,7 +154,11 @@ class Reads:
         """Lend a connection. Raises `StoreUnavailable`."""
         try:
             async with self._pool.connection(self.patience) as connection:
-                yield connection
+                self.lent.add(connection)
+                try:
+                    yield connection
+                finally:
+                    self.lent.discard(connection)
         except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError, PoolTimeout) as lost:
             raise StoreUnavailable from lost
 

@@ -37,6 +37,7 @@ REMEDIES: Mapping[str, str] = {
     "read-tables-behind": "Try again after Retry-After seconds, or read without min_position.",
     "rebuild-not-permitted": "The operator runs rosterlog rebuild with the projector's account.",
     "release-outdated": "Send the command again after Retry-After seconds. The operator replaces this process by one of the newer release.",
+    "replica-unavailable": "The operator looks at the replica, and unsets ROSTERLOG_READ_DATABASE_URL while it is gone.",
     "request-too-slow": "Send the request again, without pauses. Split a large body over several requests.",
     "scope-missing": "Get a token with the scope that WWW-Authenticate names.",
     "shadow-in-use": "Wait until GET /v1/projections/rebuild says that it is over, or cancel it with DELETE.",

@@ -6,12 +6,11 @@ read changes nothing, so it runs again. Where the replica is gone, nobody waits 
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import psycopg
-from psycopg import AsyncConnection
 from psycopg_pool import PoolTimeout
 from starlette.responses import Response
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
@@ -19,10 +18,9 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_r
 from api.reads import WAIT_SECONDS, Reads
 from domain import sessions
 from domain.errors import StoreUnavailable
-from domain.sessions import AsyncPool
 from domain.silence import DatabaseSilent, cut, heard
 from projections.queries import Parameters
-from projections.replica import POSITION, ReplicaVisibility
+from projections.replica import POSITION
 
 LOOK_SECONDS = 1.0
 """How long to wait between two looks at the replica, whether it is there or gone."""
@@ -35,24 +33,9 @@ logger = logging.getLogger(__name__)
 class ReplicaReads(Reads):
     """Reads of the read tables as they are, on a replica; what is asked of the log stays with the primary."""
 
-    def __init__(self, pool: AsyncPool, visibility: ReplicaVisibility) -> None:
-        """Read over connections of `pool`, and wait with `visibility`."""
-        super().__init__(pool, visibility)
-        self._lent: set[AsyncConnection[Any]] = set()
-
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:
-        """Lend a connection. Raises `StoreUnavailable`."""
-        async with super().connection() as connection:
-            self._lent.add(connection)
-            try:
-                yield connection
-            finally:
-                self._lent.discard(connection)
-
     def give_up(self) -> None:
         """Cut the connections that are in use: what reads over them would wait for a server that is gone."""
-        for connection in self._lent:
+        for connection in self.lent:
             if not connection.closed:
                 cut(connection.fileno())
 

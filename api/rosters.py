@@ -11,6 +11,7 @@ from api.expensive import ExpensiveReads
 from api.moments import Moment
 from api.negotiation import media_type_of
 from api.schemas.queries import ReadingAsOf
+from api.spools import Pages
 from api.streams import Items, streamed
 from projections import queries, rosters
 
@@ -27,17 +28,25 @@ async def answer(request: Request, reads: ExpensiveReads, group_id: UUID, readin
     first = await _rosters(reads, classes[:CLASSES_AT_ONCE], at)
 
     async def pages() -> AsyncIterator[Items]:
-        for page in first:
-            yield page
-        for start in range(CLASSES_AT_ONCE, len(classes), CLASSES_AT_ONCE):
-            for page in await _rosters(reads.later, classes[start : start + CLASSES_AT_ONCE], at):
+        with first:
+            for page in first:
                 yield page
+        later = reads.later()
+        for start in range(CLASSES_AT_ONCE, len(classes), CLASSES_AT_ONCE):
+            with await _rosters(later, classes[start : start + CLASSES_AT_ONCE], at) as found:
+                for page in found:
+                    yield page
 
     return streamed(media_type_of(request), rosters.COLUMNS, pages(), at, "rosters")
 
 
-async def _rosters(reads: ExpensiveReads, classes: list[tuple[UUID, str]], at: int) -> list[Items]:
-    """Return the rosters of some classes, in pages that take little time to write."""
+async def _rosters(reads: ExpensiveReads, classes: list[tuple[UUID, str]], at: int) -> Pages:
+    """Return the rosters of some classes, in pages that take little time to write.
+
+    They wait in a spool: some classes are large, and some callers slow.
+    """
     parameters = {"ids": [row[0] for row in classes], "names": [row[1] for row in classes], "at": at}
-    pages = reads.pages(rosters.ROSTERS, parameters)
-    return [[rosters.item(row) for row in rows] async for rows in pages]
+    found = Pages()
+    async for rows in reads.pages(rosters.ROSTERS, parameters):
+        found.add([rosters.item(row) for row in rows])
+    return found

@@ -15,7 +15,7 @@ from anyio.to_thread import run_sync
 from psycopg import Connection
 
 from api.database import Databases
-from api.expensive import CONNECTIONS, Budget, ExpensiveReads
+from api.expensive import CONNECTIONS, ExpensiveReads
 from api.feed import Feed
 from api.handover import Handover
 from api.histories import Histories
@@ -24,8 +24,9 @@ from api.metrics import NOTE_SECONDS, Metrics, is_one_of_several
 from api.probing import Answer, Probing, Question
 from api.problems import RebuildNotPermitted
 from api.readiness import Condition, Readiness, standing
-from api.reads import Reads
+from api.reads import Reads, is_live
 from api.replica import Replica, ReplicaReads, ReplicaWatch
+from api.schemas.queries import Reading
 from api.settings import Settings
 from domain import sessions
 from domain.errors import StoreUnavailable
@@ -61,7 +62,7 @@ class Service:
         replica = None if databases.replica is None else self._replica(databases.replica, settings)
         self.reads = Reads(self._pools["reads"], self.visibility, replica)
         self._pools["expensive"] = _pool(databases.main, "expensive", CONNECTIONS)
-        self.expensive = ExpensiveReads(Budget(self._pools["expensive"]), self.visibility)
+        self.expensive = ExpensiveReads(self._pools["expensive"], self.visibility)
         self.histories = Histories(self.reads, self.expensive)
         self._head = Head(databases.main)
         self.feed = Feed(self.reads, self.expensive, self._head)
@@ -121,6 +122,10 @@ class Service:
         while True:
             self.note()
             await asyncio.sleep(NOTE_SECONDS)
+
+    def listings(self, page: Reading) -> Reads:
+        """Return what reads a page of a list: one of the past is derived from the log, which may take long."""
+        return self.reads if is_live(page) else self.expensive
 
     async def ask(self, question: Question[Answer]) -> Answer:
         """Put an operator's question, one after the other, over a kept connection. Raises `StoreUnavailable`."""

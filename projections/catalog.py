@@ -27,16 +27,8 @@ _OUR_TYPE = """
     SELECT pg_type.oid FROM pg_type JOIN pg_namespace ON pg_namespace.oid = typnamespace
     WHERE nspname IN ('pg_catalog', 'log', 'roster', 'projections') OR nspname = 'public' AND typname = 'class_role'
 """
-# Where a name without a schema could be looked up: the usual schemas, and those that the database or an account is set to search.
-_SEARCHED = f"""
-    SELECT oid FROM pg_namespace WHERE nspname IN ('pg_catalog', 'public', current_user, session_user) OR nspname IN {_OUR_SCHEMAS}
-    OR nspname IN (
-        SELECT trim(BOTH ' "' FROM part)
-        FROM pg_db_role_setting CROSS JOIN unnest(setconfig) AS setting
-        CROSS JOIN regexp_split_to_table(substr(setting, length('search_path=') + 1), ',') AS part
-        WHERE setting LIKE 'search\\_path=%'
-    )
-"""
+# Where a name without a schema is looked up by us (`domain.sessions`), and by whoever asks with psql and sets nothing.
+_SEARCHED = f"SELECT oid FROM pg_namespace WHERE nspname IN ('pg_catalog', 'public') OR nspname IN {_OUR_SCHEMAS}"
 _MADE_HERE = (
     "oid >= 16384 AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = '{catalog}'::regclass AND objid = {catalog}.oid AND deptype = 'e')"
 )

@@ -50,7 +50,7 @@ _SEEN = f"""
     SELECT notification_id,
            CASE WHEN class_id IS NULL OR topic IN ('GroupDeleted', 'UserRemoved') THEN originator_version
                 ELSE {SEEN_VERSION.format(class_id="class_id", version="source.originator_version")} END AS originator_version,
-           recorded_at, topic, state, class_id, user_id, group_id, actor, source, ended_role, part, skipped
+           recorded_at, topic, state, class_id, user_id, group_id, actor, source, digest, ended_role, part, skipped
     FROM ({{page}}) AS source
 """
 """A page for who is confined: the version of what is of a class's stream as it is counted in the groups."""

@@ -35,13 +35,16 @@ def free_port() -> int:
     raise AssertionError
 
 
+PROGRAM = Path(sys.executable).parent / "rosterlog"
+
+
 @contextmanager
-def serving(data_dir: Path) -> Iterator[Serving]:
+def serving(data_dir: Path, program: Path = PROGRAM, start_in: Path | None = None) -> Iterator[Serving]:
     """Serve on an embedded PostgreSQL in `data_dir` until the context ends, by SIGTERM."""
     port = free_port()
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ROSTERLOG_")}
     environment = {**inherited, "ROSTERLOG_DATA_DIR": str(data_dir), "ROSTERLOG_PORT": str(port)}
-    process = subprocess.Popen([str(Path(sys.executable).parent / "rosterlog"), "serve"], env=environment)
+    process = subprocess.Popen([str(program), "serve"], env=environment, cwd=start_in)
     try:
         running = Serving(f"http://127.0.0.1:{port}", environment, process)
         _wait_until_ready(running)

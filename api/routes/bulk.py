@@ -14,7 +14,9 @@ from domain.errors import ItemsRefused
 router = APIRouter(prefix="/v1", tags=["bulk"], route_class=CommandRoute)
 
 
-@router.post("/enrolments", operation_id="enrolMany", response_model=EnrolmentOutcomes, responses=documented.command())
+@router.post(
+    "/enrolments", operation_id="enrolMany", response_model=EnrolmentOutcomes, responses=documented.command_on_items(EnrolmentOutcomes)
+)
 async def enrol_many(new: NewEnrolments, options: Annotated[Atomic, Query()], command: Command) -> Response:
     """Enrol up to 10,000 users in any classes, in one append. Each item has its own outcome; with `atomic` it is all or nothing."""
     items = await apart(bulk.enrolments, new.items)
@@ -26,7 +28,12 @@ async def enrol_many(new: NewEnrolments, options: Annotated[Atomic, Query()], co
     return await command.answer_many(outcome, await apart(bulk.enrolled, new.items, items, outcome.result or {}))
 
 
-@router.post("/users/batch", operation_id="registerMany", response_model=RegistrationOutcomes, responses=documented.command())
+@router.post(
+    "/users/batch",
+    operation_id="registerMany",
+    response_model=RegistrationOutcomes,
+    responses=documented.command_on_items(RegistrationOutcomes),
+)
 async def register_many(new: NewRegistrations, options: Annotated[Atomic, Query()], command: Command) -> Response:
     """Register up to 10,000 users, in one append. Each item has its own outcome; with `atomic` it is all or nothing."""
     items = await apart(bulk.registrations, new.items)

@@ -11,7 +11,7 @@ from api.commands import Command, CommandRoute, Serving
 from api.schemas.answers import Class, ClassList, Diff, EventList
 from api.schemas.bodies import ClassChange, NewClass, Nothing
 from api.schemas.fields import Id
-from api.schemas.queries import ClassPage, DiffQuery, HistoryPage, ReadingAsOf
+from api.schemas.queries import ClassHistoryPage, ClassPage, DiffQuery, ReadingAsOf
 from domain.decision import Outcome
 from projections import history, queries
 
@@ -71,7 +71,7 @@ async def get_class(request: Request, class_id: Id, reading: Annotated[ReadingAs
 
 
 @router.get("/{class_id}/history", operation_id="getClassHistory", response_model=EventList, responses=documented.history(404))
-async def get_class_history(request: Request, class_id: Id, page: Annotated[HistoryPage, Query()], service: Serving) -> Response:
+async def get_class_history(request: Request, class_id: Id, page: Annotated[ClassHistoryPage, Query()], service: Serving) -> Response:
     """Read what happened to a class and its roster, with actor and reason."""
     return await service.histories.answer(request, history.CLASS, page, queries.CLASS_BY_ID, {"class_id": class_id})
 

@@ -8,11 +8,10 @@ from starlette.responses import Response
 
 from api import diffs, documented, rosters
 from api.commands import Command, CommandRoute, Serving
-from api.reads import is_live
 from api.schemas.answers import ClassList, Diff, EventList, Group, GroupList, RosterList
 from api.schemas.bodies import GroupChange, NewGroup
 from api.schemas.fields import Id
-from api.schemas.queries import DiffQuery, HistoryPage, Page, PageAsOf, ReadingAsOf
+from api.schemas.queries import DiffQuery, GroupHistoryPage, Page, PageAsOf, ReadingAsOf
 from projections import history, queries
 
 router = APIRouter(prefix="/v1/groups", tags=["groups"], route_class=CommandRoute)
@@ -53,12 +52,11 @@ async def get_group(request: Request, group_id: Id, reading: Annotated[ReadingAs
 @router.get("/{group_id}/classes", operation_id="listGroupClasses", response_model=ClassList, responses=documented.read(404, 410))
 async def list_group_classes(request: Request, group_id: Id, page: Annotated[PageAsOf, Query()], service: Serving) -> Response:
     """List the classes of a group, by name, now or as of a moment of the past."""
-    reads = service.reads if is_live(page) else service.expensive
-    return await reads.listing(request, queries.GROUP_CLASSES, {"group_id": group_id}, page)
+    return await service.listings(page).listing(request, queries.GROUP_CLASSES, {"group_id": group_id}, page)
 
 
 @router.get("/{group_id}/history", operation_id="getGroupHistory", response_model=EventList, responses=documented.history(404))
-async def get_group_history(request: Request, group_id: Id, page: Annotated[HistoryPage, Query()], service: Serving) -> Response:
+async def get_group_history(request: Request, group_id: Id, page: Annotated[GroupHistoryPage, Query()], service: Serving) -> Response:
     """Read what happened to a group, its classes and their rosters, with actor and reason."""
     return await service.histories.answer(request, history.GROUP, page, queries.GROUP_BY_ID, {"group_id": group_id})
 

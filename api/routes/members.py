@@ -43,7 +43,7 @@ async def enrol_member(class_id: Id, new: NewClassMember, command: Command) -> R
     return await command.answer_created(outcome, memberships.enrolled(class_id, new.user_id, new.role, outcome.recorded_at), location)
 
 
-@router.put("", operation_id="setMembers", response_model=RosterChanges, responses=documented.command(404, 410, 412))
+@router.put("", operation_id="setMembers", response_model=RosterChanges, responses=documented.command_on_many(RosterChanges, 404, 410, 412))
 async def set_members(class_id: Id, roster: Roster, options: Annotated[RosterOptions, Query()], command: Command) -> Response:
     """Set the whole roster by the fewest changes, in one append. `dry_run` shows them; `max_withdrawals` refuses half a roster.
 
@@ -81,7 +81,7 @@ async def withdraw_member(class_id: Id, user_id: Id, withdrawal: Annotated[Withd
 @router.get("", operation_id="listMembers", response_model=ClassMemberList, responses=documented.read(404, 410))
 async def list_members(request: Request, class_id: Id, page: Annotated[MemberPage, Query()], service: Serving) -> Response:
     """Read the roster of a class, teachers first, now or as of a moment of the past."""
-    return await service.reads.roster(request, class_id, page)
+    return await service.listings(page).roster(request, class_id, page)
 
 
 @router.get("/{user_id}", operation_id="getMember", response_model=ClassMember, responses=documented.read(404, 410))

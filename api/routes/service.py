@@ -9,13 +9,13 @@ from api import documented, problems
 from api.commands import Serving
 from api.readiness import DEGRADED
 from api.remedies import REMEDIES
-from api.schemas.answers import Ready
+from api.schemas.answers import Alive, Ready, Start
 from domain.errors import StoreUnavailable
 
 router = APIRouter(tags=["operations"])
 
 
-@router.get("/healthz", operation_id="isAlive")
+@router.get("/healthz", operation_id="isAlive", response_model=Alive)
 async def healthz() -> dict[str, str]:
     """Answer as long as the process is alive."""
     return {"status": "alive"}
@@ -38,7 +38,7 @@ def _unready(request: Request, word: str) -> Response:
     return problems.respond(request, rule, HTTPStatus.SERVICE_UNAVAILABLE, DEGRADED[word])
 
 
-@router.get("/", operation_id="getStarted")
+@router.get("/", operation_id="getStarted", response_model=Start)
 async def root() -> dict[str, str]:
     """Say where to go."""
     return {

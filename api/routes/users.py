@@ -11,7 +11,7 @@ from api.commands import Command, CommandRoute, Serving
 from api.schemas.answers import EventList, MembershipList, User, UserList
 from api.schemas.bodies import NewUser
 from api.schemas.fields import Id
-from api.schemas.queries import HistoryPage, Page, PageAsOf, ReadingAsOf
+from api.schemas.queries import Page, PageAsOf, ReadingAsOf, UserHistoryPage
 from projections import history, queries
 
 router = APIRouter(prefix="/v1/users", tags=["users"], route_class=CommandRoute)
@@ -45,10 +45,10 @@ async def get_user(request: Request, user_id: Id, reading: Annotated[ReadingAsOf
 @router.get("/{user_id}/memberships", operation_id="listMemberships", response_model=MembershipList, responses=documented.read(404, 410))
 async def list_memberships(request: Request, user_id: Id, page: Annotated[PageAsOf, Query()], service: Serving) -> Response:
     """List the classes that a user is a member of, now or as of a moment of the past."""
-    return await service.reads.listing(request, queries.MEMBERSHIPS, {"user_id": user_id}, page)
+    return await service.listings(page).listing(request, queries.MEMBERSHIPS, {"user_id": user_id}, page)
 
 
 @router.get("/{user_id}/history", operation_id="getUserHistory", response_model=EventList, responses=documented.history(404))
-async def get_user_history(request: Request, user_id: Id, page: Annotated[HistoryPage, Query()], service: Serving) -> Response:
+async def get_user_history(request: Request, user_id: Id, page: Annotated[UserHistoryPage, Query()], service: Serving) -> Response:
     """Read what happened to a user: every membership, its changes and its end, with actor and reason."""
     return await service.histories.answer(request, history.USER, page, queries.USER_BY_ID, {"user_id": user_id})

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from api.schemas.fields import ANNA, MATH, SCHOOL, TIME, example
+from api.schemas.fields import ABSENT, ANNA, MATH, SCHOOL, TIME, EventType, example
 from domain.values import Role
 
 
@@ -77,6 +77,18 @@ class Skipped(BaseModel):
     at: datetime
 
 
+class EventFields(BaseModel):
+    """The fields that an event changed: each is there only where the event changed it."""
+
+    group_id: UUID | None = Field(
+        default_factory=lambda: None, description="Null for a group that the caller, confined to others, may not see."
+    )
+    name: str = ABSENT
+    settings: dict[str, Any] = ABSENT
+    archived: bool = ABSENT
+    role: Role = ABSENT
+
+
 class Event(BaseModel):
     """One entry of a history. `before` and `after` hold the fields that the event changed; `skipped` is there only where it is.
 
@@ -91,7 +103,7 @@ class Event(BaseModel):
     position: int
     version: int
     recorded_at: datetime
-    type: str
+    type: EventType
     actor: str
     reason: str | None
     source: str
@@ -100,10 +112,10 @@ class Event(BaseModel):
     user_id: UUID | None
     group_id: UUID | None
     effective_on: date | None
-    before: dict[str, Any]
-    after: dict[str, Any]
-    digest: str
-    skipped: Skipped | None = None
+    before: EventFields
+    after: EventFields
+    digest: str = Field(pattern="^[0-9a-f]{64}$")
+    skipped: Skipped = ABSENT
 
 
 class RosterRow(BaseModel):
@@ -134,18 +146,44 @@ class DiffRole(BaseModel):
     to: Role
 
 
-class DiffValue(BaseModel):
-    """A value at the two moments; null where the class, or the class in the group, is not there."""
+Value = TypeVar("Value")
 
-    from_: Any = Field(alias="from")
-    to: Any
+
+class _DiffOf(BaseModel, Generic[Value]):
+    from_: Value | None = Field(alias="from")
+    to: Value | None
+
+
+class DiffId(_DiffOf[UUID]):
+    """An id at the two moments; null where the class, or the class in the group, is not there."""
+
+
+class DiffText(_DiffOf[str]):
+    """A text at the two moments; null where the class, or the class in the group, is not there."""
+
+
+class DiffObject(_DiffOf[dict[str, Any]]):
+    """An object at the two moments; null where the class, or the class in the group, is not there."""
+
+
+class DiffFlag(_DiffOf[bool]):
+    """True or false at the two moments; null where the class, or the class in the group, is not there."""
+
+
+class DiffFields(BaseModel):
+    """The fields of a class that differ."""
+
+    group_id: DiffId = ABSENT
+    name: DiffText = ABSENT
+    settings: DiffObject = ABSENT
+    archived: DiffFlag = ABSENT
 
 
 class DiffClass(BaseModel):
-    """A class with its fields that differ: `group_id`, `name`, `settings`, `archived`."""
+    """A class with its fields that differ."""
 
     class_id: UUID
-    changes: dict[str, DiffValue]
+    changes: DiffFields
 
 
 class Diff(BaseModel):
@@ -249,6 +287,7 @@ class Ready(BaseModel):
         Literal[
             "reads-unavailable",
             "writes-unavailable",
+            "release-outdated",
             "state-unknown",
             "projection-stalled",
             "projection-leaderless",
@@ -274,3 +313,21 @@ class RebuildProgress(BaseModel):
     per_second: float | None
     seconds_left: float | None
     error: str | None
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    status: Literal["alive"]
+
+
+class Start(BaseModel):
+    """Where to go from here: paths."""
+
+    service: Literal["rosterlog"]
+    api: str
+    openapi: str
+    health: str
+    ready: str
+    metrics: str
+    classes: str

@@ -2,10 +2,11 @@
 
 import re
 from datetime import date, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from typing_extensions import TypeAliasType
 
 from api.schemas import moments
 from domain import values
@@ -77,6 +78,25 @@ Moment = Annotated[datetime, BeforeValidator(moments.floor)]
 Bound = Annotated[datetime, BeforeValidator(moments.ceiling)]
 """A time since which, inclusive, or until which, exclusive, something is asked."""
 Position = Annotated[Integer, Field(ge=0, le=2**63 - 1)]
+_TOPICS = sorted(KNOWN_TOPICS)
+# Aliases are types by their names in the OpenAPI document: what one answer says can be asked for with another request.
+EventType = TypeAliasType(
+    "EventType",
+    Annotated[
+        str,
+        AfterValidator(known_topic),
+        WithJsonSchema(
+            {
+                "type": "string",
+                "enum": _TOPICS,
+                # What generators call the members (they know no words in a name such as ClassCreated).
+                "x-enum-varnames": [re.sub(r"(?<!^)(?=[A-Z])", "_", topic).upper() for topic in _TOPICS],
+                "description": "What an event says happened.",
+            }
+        ),
+    ],
+)
+Order = TypeAliasType("Order", Literal["asc", "desc"])
 
 
 def example(**fields: Any) -> ConfigDict:
@@ -85,3 +105,4 @@ def example(**fields: Any) -> ConfigDict:
 
 
 ABSENT: Any = Field(default_factory=lambda: None)
+"""The default of a field that is left out where there is nothing to say."""

@@ -1,10 +1,10 @@
 """What a caller asks for in a query."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from api.schemas.fields import Bound, EffectiveOn, Flag, Id, Integer, Moment, Position, known_topic, storable, trimmed
+from api.schemas.fields import Bound, EffectiveOn, EventType, Flag, Id, Integer, Moment, Order, Position, storable, trimmed
 from domain import values
 from domain.values import Role
 
@@ -55,18 +55,45 @@ class MemberPage(PageAsOf):
     role: Role | None = None
 
 
-class HistoryPage(Reading, _Paged):
-    """Which entries of a history."""
-
-    type: Annotated[str, AfterValidator(known_topic)] | None = Field(None, examples=["RoleChanged"])
+class _HistoryPage(Reading, _Paged):
+    type: EventType | None = Field(None, examples=["RoleChanged"])
     actor: Annotated[str, AfterValidator(trimmed)] | None = Field(None, max_length=values.ACTOR_LENGTH)
     source: Annotated[str, AfterValidator(storable)] | None = Field(None, max_length=100)
-    class_id: Id | None = Field(None, description="Entries with this `class_id`.")
-    user_id: Id | None = Field(None, description="Entries with this `user_id`.")
-    group_id: Id | None = Field(None, description="Entries with this `group_id`.")
     since: Bound | None = Field(None, description="Recorded at this time or later.")
     until: Bound | None = Field(None, description="Recorded before this time.")
-    order: Literal["asc", "desc"] = "asc"
+    order: Order = "asc"
+
+
+class _OfClass(BaseModel):
+    class_id: Id | None = Field(None, description="Entries with this `class_id`.")
+
+
+class _OfUser(BaseModel):
+    user_id: Id | None = Field(None, description="Entries with this `user_id`.")
+
+
+class _OfGroup(BaseModel):
+    group_id: Id | None = Field(None, description="Entries with this `group_id`.")
+
+
+class HistoryPage(_OfGroup, _OfUser, _OfClass, _HistoryPage):
+    """Which entries of the history of everything."""
+
+
+# What the path names is no parameter, too: given twice, one of the two would have to count.
+class ClassHistoryPage(_OfGroup, _OfUser, _HistoryPage):
+    """Which entries of the history of a class."""
+
+
+class UserHistoryPage(_OfGroup, _OfClass, _HistoryPage):
+    """Which entries of the history of a user."""
+
+
+class GroupHistoryPage(_OfUser, _OfClass, _HistoryPage):
+    """Which entries of the history of a group."""
+
+
+AnyHistoryPage = HistoryPage | ClassHistoryPage | UserHistoryPage | GroupHistoryPage
 
 
 class FeedQuery(Reading):

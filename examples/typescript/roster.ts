@@ -1,70 +1,68 @@
-// A client whose types come from the service's OpenAPI document: a wrong path, field or role does not compile.
-// `make client` checks it. To run it: start the service with `make run`, then `npm start` in this folder (Node.js 22.18 or newer).
+// A term's start, with types from the service's OpenAPI document: a wrong path, field, role or event type does not compile.
+// `make client` generates the types, compiles this file and runs it. By hand: start the service with `make run`, then
+// `npm start -- http://127.0.0.1:8000` in this folder.
 
-import createClient from "openapi-fetch";
+import { connect, done, isAccepted, pages, Refused } from "./rosterlog.ts";
+import type { operations } from "./schema.d.ts";
 
-import type { components, paths } from "./schema.d.ts";
+declare const process: { argv: string[] };
 
-type Problem = components["schemas"]["Problem"];
-type ClassMember = components["schemas"]["ClassMember"];
-
-const client = createClient<paths>({
-  baseUrl: "http://127.0.0.1:8000",
-  headers: { "Roster-Reason": "start of term" },
+const client = connect(process.argv[2] ?? "http://127.0.0.1:8000", {
+  "Roster-Actor": "example-1",
+  "Roster-Reason": "start of term",
 });
+const [groupId, classId] = [crypto.randomUUID(), crypto.randomUUID()];
+const [teacher, students] = [crypto.randomUUID(), Array.from({ length: 4 }, () => crypto.randomUUID())];
+const path = { class_id: classId };
 
-/** A refused command: `type` names the rule that refused it, `detail` says what that means here. */
-class Refused extends Error {
-  constructor(problem: Problem) {
-    super(`${problem.status} ${problem.title}: ${problem.detail ?? problem.type}`);
-  }
+// The ids are ours: a call that is repeated after a lost connection creates nothing twice.
+for (const _ of ["once", "again"]) {
+  done(await client.POST("/v1/groups", { body: { id: groupId, name: "Science" } }));
+  const made = done(await client.POST("/v1/classes", { body: { id: classId, group_id: groupId, name: "Physics 2" } }));
+  console.log(isAccepted(made) ? `visible from position ${made.position} on` : `${made.name}, version ${made.version}`);
 }
 
-function orRefused(problem: Problem | undefined): void {
-  if (problem !== undefined) {
-    throw new Refused(problem);
-  }
-}
+// Many in one command, each with its own outcome.
+done(await client.POST("/v1/users/batch", { body: { items: [teacher, ...students].map((id) => ({ id })) } }));
+const items = students.map((user_id) => ({ class_id: classId, user_id, role: "student" as const }));
+const enrolled = done(await client.POST("/v1/enrolments", { body: { items } }));
+console.log(`${enrolled.enrolled} enrolled, ${enrolled.refused} refused`);
 
-/** The ids are ours, so whoever repeats a call after a lost connection creates nothing twice. */
-async function createClass(groupId: string, classId: string): Promise<void> {
-  orRefused((await client.POST("/v1/groups", { body: { id: groupId, name: "Science" } })).error);
-  orRefused((await client.POST("/v1/classes", { body: { id: classId, group_id: groupId, name: "Physics 2" } })).error);
-}
-
-async function enrol(classId: string, userId: string, role: ClassMember["role"]): Promise<void> {
-  orRefused((await client.POST("/v1/users", { body: { id: userId } })).error);
-  const path = { class_id: classId };
-  orRefused((await client.POST("/v1/classes/{class_id}/members", { params: { path }, body: { user_id: userId, role } })).error);
-}
-
-/** Every member of a class, read page by page. */
-async function* roster(classId: string): AsyncGenerator<ClassMember> {
-  let cursor: string | undefined;
-  do {
-    const params = { path: { class_id: classId }, query: { limit: 2, cursor } };
-    const { data, error } = await client.GET("/v1/classes/{class_id}/members", { params });
-    orRefused(error);
-    yield* data?.items ?? [];
-    cursor = data?.next_cursor ?? undefined;
-  } while (cursor !== undefined);
-}
-
-const [groupId, classId, teacher] = [crypto.randomUUID(), crypto.randomUUID(), crypto.randomUUID()];
-await createClass(groupId, classId);
-await enrol(classId, teacher, "teacher");
-for (const student of [crypto.randomUUID(), crypto.randomUUID(), crypto.randomUUID()]) {
-  await enrol(classId, student, "student");
-}
-
-for await (const member of roster(classId)) {
+// Recorded and not waited for; the next read waits until it is visible.
+const added = done(
+  await client.POST("/v1/classes/{class_id}/members", {
+    params: { path, header: { Prefer: "respond-async" } },
+    body: { user_id: teacher, role: "teacher" },
+  }),
+);
+const query = isAccepted(added) ? { min_position: added.position, limit: 2 } : { limit: 2 };
+for await (const member of pages((at) =>
+  client.GET("/v1/classes/{class_id}/members", { params: { path, query: { ...query, ...at } } }),
+)) {
   console.log(`${member.role} ${member.user_id}, enrolled ${member.created_at}`);
 }
 
+// What happened to the teacher in this class, and the roster as it was before.
+// `satisfies` refuses a parameter that there is not; openapi-fetch alone checks those that there are.
+const history = {
+  path: { user_id: teacher },
+  query: { class_id: classId, order: "desc", limit: 1 },
+} satisfies operations["getUserHistory"]["parameters"];
+const [last] = done(await client.GET("/v1/users/{user_id}/history", { params: history })).items;
+if (last?.type === "MemberEnrolled") {
+  console.log(`${last.type} by ${last.actor}: ${last.after.role}`);
+  const then = done(
+    await client.GET("/v1/classes/{class_id}/members", {
+      params: { path, query: { at_position: last.position - 1 } },
+    }),
+  );
+  console.log(`${then.items.length} members before`);
+}
+
 try {
-  await enrol(classId, teacher, "student");
+  done(await client.POST("/v1/classes/{class_id}/members", { params: { path }, body: { user_id: teacher, role: "student" } }));
 } catch (error) {
-  if (!(error instanceof Refused)) {
+  if (!(error instanceof Refused) || error.problem.type !== "/problems/enrolled-in-other-role") {
     throw error;
   }
   console.log(`Refused, as it should be: ${error.message}`);

@@ -4,8 +4,8 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -64,14 +64,19 @@ def trusting(keys: object, **others: Any) -> Settings:
     return Settings(auth_keys=str(keys), auth_issuer=ISSUER, auth_audience=AUDIENCE, access_log=False, **others)
 
 
-class Published(HTTPServer):
-    """Serves a provider's keys and counts how often they are asked for; `broken`, it answers 500."""
+class Published(ThreadingHTTPServer):
+    """Serves a provider's keys and counts how often they are asked for.
+
+    It answers 500 while it is `broken`, and nothing while it does not `speak`.
+    """
 
     def __init__(self, provider: Provider) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.provider = provider
         self.asked = 0
         self.broken = False
+        self.speaks = threading.Event()
+        self.speaks.set()
 
     @property
     def address(self) -> str:
@@ -83,7 +88,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.asked += 1
+        self.server.speaks.wait()
         body = json.dumps(self.server.provider.jwks).encode()
+        with suppress(ConnectionError):
+            self._answer(body)
+
+    def _answer(self, body: bytes) -> None:
         self.send_response(500 if self.server.broken else 200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -102,5 +112,6 @@ def published(provider: Provider) -> Iterator[Published]:
         try:
             yield server
         finally:
+            server.speaks.set()
             server.shutdown()
             thread.join()

@@ -66,7 +66,7 @@ def test_every_command_works(settings: Given, tmp_path: Path) -> None:
     enrolments.write_text(f"class_id,user_id,role\n{class_id},{CLASS},teacher\n")
     assert "enrolled 1" in succeeds("enrol", str(enrolments), **settings)
     roster.write_text(f"user_id,role\n{CLASS},teacher\n")
-    assert "would be enrolled 0" in succeeds("roster", str(class_id), str(roster), "--dry-run", **settings)
+    assert "would be enrolled 0" in succeeds("roster", str(class_id), str(roster), "--dry-run", "--allow", **settings)
     skip = rosterlog("project", "--skip", "1", "--reason", "a test", **settings)
     assert (skip.returncode, skip.stderr.strip()) == (1, "rosterlog: Position 1 can't be skipped: no event fails.")
     unskip = rosterlog("project", "--unskip", "1", **settings)

@@ -90,3 +90,47 @@ def test_a_class_that_comes_back_goes_on_where_it_was(town: Town) -> None:
     assert version(town.confined(town.other_group).get(path, params={"at_position": back - 1})) == (9, '"9"')
     assert [entry["version"] for entry in town.mine.items(f"{path}/history")] == [1, 2, 3]
     done(town.mine.delete(path, headers={"If-Match": '"3"'}), 204)
+
+
+def seen(api: Api, paths: list[str]) -> dict[str, Any]:
+    """Return the answers, less what tells of the whole district: the position, which is said to everybody."""
+    answers = {path: api.get(path) for path in paths}
+    of_each_answer = {"date", "x-request-id", "roster-position", "content-length"}
+    return {
+        path: (
+            answer.status_code,
+            {
+                name: value
+                for name, value in answer.headers.items()
+                if name not in of_each_answer | ({"etag"} if "events" in path else set())
+            },
+            {name: value for name, value in answer.json().items() if name not in {"request_id", "head", "after"}},
+        )
+        for path, answer in answers.items()
+    }
+
+
+def test_what_happens_elsewhere_changes_no_answer(town: Town) -> None:
+    class_id, at = moved(town)
+    gone = town.all.new_class(town.group)
+    town.all.enrol(gone, town.user)
+    left = move(town, gone, town.other_group) - 1
+    group, user, other = town.group, town.user, town.other_class
+    paths = ["/v1/groups", "/v1/classes", "/v1/users", "/v1/users?limit=1", "/v1/history?limit=1000", "/v1/events?limit=1000", "/readyz"]
+    paths += [f"/v1/groups/{id_}{end}" for id_ in (group, town.other_group) for end in ("", "/classes", "/rosters", "/history?limit=1000")]
+    paths += [f"/v1/users/{id_}{end}" for id_ in (user, town.other_user) for end in ("", "/memberships", "/history?limit=1000")]
+    for id_ in (class_id, gone, other):
+        ends = ("", "/members", f"/members/{user}", "/history", f"?at_position={left}", f"/members?at_position={left}")
+        paths += [f"/v1/classes/{id_}{end}" for end in (*ends, f"/diff?from_position={at}&to_position={left}")]
+    paths += [f"/v1/history?{name}" for name in (f"user_id={user}", f"class_id={gone}", f"group_id={town.other_group}", "limit=2")]
+    before = seen(town.mine, paths)
+    elsewhere = f"/v1/classes/{gone}"
+    town.all.enrol(other, user)
+    town.all.enrol(gone)
+    done(town.all.patch(f"{elsewhere}/members/{user}", json={"role": "teacher"}), 200)
+    done(town.all.patch(elsewhere, json={"name": "Elsewhere"}), 200)
+    done(town.all.delete(f"{elsewhere}/members/{user}"), 204)
+    done(town.all.post(f"{elsewhere}/archive"), 200)
+    done(town.all.patch(f"/v1/groups/{town.other_group}", json={"name": "New"}), 200)
+    done(town.all.delete(f"/v1/users/{town.other_user}"), 204)
+    assert seen(town.mine, paths) == before

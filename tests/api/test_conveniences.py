@@ -1,7 +1,9 @@
-"""What frameworks do unasked, each with what was decided about it (docs/decisions/0024-policy.md)."""
+"""What frameworks do unasked, each with what was decided about it (docs/decisions/0024-one-table-of-operations.md)."""
 
 import json
+import re
 import socket
+import time
 from typing import Any
 
 import pytest
@@ -16,10 +18,14 @@ from tests.api.test_policy import by_template
 JSON_TYPE = {"Content-Type": "application/json"}
 
 
-def raw(api: Api, sent: bytes) -> bytes:
-    """Send bytes, and return all that comes until the other side closes."""
+def raw(api: Api, sent: bytes, cut: int = 0) -> bytes:
+    """Send bytes, in two parts where they are `cut`, and return all that comes until the other side closes."""
     with socket.create_connection((api.base_url.host, api.base_url.port or 80), timeout=30) as line:
-        line.sendall(sent)
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if cut:
+            line.sendall(sent[:cut])
+            time.sleep(0.05)
+        line.sendall(sent[cut:])
         parts = []
         while part := line.recv(65536):
             parts.append(part)
@@ -50,11 +56,22 @@ MALFORMED = {
     "a header without a colon": get(b"/healthz", HOST, b"nonsense"),
     "a folded header": get(b"/healthz", HOST, b"X: a", b" b"),
     "NUL in a header": get(b"/healthz", HOST, b"X: a\x00b"),
+    "a whole address of another scheme": get(b"ftp://localhost/healthz", HOST),
+    "a whole address with a user": get(b"http://a:b@localhost/healthz", HOST),
+    "a whole address without a host": get(b"http:///healthz", HOST),
+    "a tunnel": b"CONNECT localhost:80 HTTP/1.1\r\nHost: localhost:80\r\n\r\n",
+    "a tunnel to a path": b"CONNECT /v1/groups HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "no version": b"GET /healthz\r\n\r\n",
+    "HTTP/0.9": get(b"/healthz", HOST, version=b"0.9"),
+    "HTTP/2.0 in the words of HTTP/1.1": get(b"/healthz", HOST, version=b"2.0"),
     "no host": get(b"/healthz"),
     "two hosts": get(b"/healthz", HOST, HOST),
     "a length that is no number": get(b"/healthz", HOST, b"Content-Length: x"),
     "two lengths": get(b"/healthz", HOST, b"Content-Length: 1", b"Content-Length: 2"),
     "a length and chunks": get(b"/healthz", HOST, b"Content-Length: 1", b"Transfer-Encoding: chunked"),
+    "chunks in HTTP/1.0": get(b"/healthz", HOST, b"Transfer-Encoding: chunked", version=b"1.0") + b"0\r\n\r\n",
+    "a coding besides chunks": get(b"/healthz", HOST, b"Transfer-Encoding: gzip, chunked") + b"0\r\n\r\n",
+    "a coding that ends nowhere": get(b"/healthz", HOST, b"Transfer-Encoding: identity"),
     "a chunk of no size": get(b"/healthz", HOST, b"Transfer-Encoding: chunked") + b"zz\r\n",
 }
 
@@ -84,6 +101,8 @@ def test_what_follows_a_request_is_not_taken_for_its_answer(shared: Api, garbage
 
 
 def test_a_host_in_the_target_goes_before_the_header(shared: Api) -> None:
+    for target in (b"http://localhost", b"HTTP://localhost?", b"https://localhost:1/"):
+        assert raw(shared, get(target, b"Host: evil.example")).startswith(b"HTTP/1.1 200 ")
     assert raw(shared, get(b"http://localhost/healthz", b"Host: evil.example")).startswith(b"HTTP/1.1 200 ")
     assert raw(shared, get(b"http://evil.example/healthz", HOST)).startswith(b"HTTP/1.1 403 ")
 
@@ -144,7 +163,7 @@ def test_an_unknown_parameter_is_refused_by_name_on_every_operation(shared: Api)
     with shared.nothing_recorded():
         for path, methods in shared.read("/openapi.json")["paths"].items():
             for method, operation in methods.items():
-                found = error(shared.request(method.upper(), by_template(path) + "?nmae=x&nmae=y"))
+                found = error(shared.request(method.upper(), by_template(path) + "?nmae=x"))
                 assert (found["parameter"], found["rule"]) == ("nmae", "unknown-field")
                 assert found["detail"].startswith(f"nmae is no parameter of {operation['operationId']}: it has ")
         for path in ("/docs?x", "/openapi.json?x=", "/docs/files/favicon.png?x=1", "/v1/groups?LIMIT=1", "/v1/groups?limit%5B%5D=1"):
@@ -245,10 +264,60 @@ def test_a_body_where_there_is_none_to_give_is_refused(shared: Api) -> None:
     done(shared.request("DELETE", f"/v1/classes/{class_id}/members/{user}", content=b"", headers=JSON_TYPE), 204)
 
 
-def test_a_connection_is_not_upgraded(shared: Api) -> None:
-    upgrade = [b"Upgrade: websocket", b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", b"Sec-WebSocket-Version: 13"]
-    sent = b"\r\n".join([b"GET /v1/events HTTP/1.1", HOST, *upgrade, b"Connection: Upgrade, close", b"", b""])
-    assert raw(shared, sent).startswith(b"HTTP/1.1 200 ")
+NAMED = b'{"name":"Whole"}'
+CHUNKED = b"Transfer-Encoding: chunked"
+
+
+def post(*headers: bytes, last: bool = True) -> bytes:
+    """Return the head of a request that makes a group."""
+    upgraded = any(header.startswith(b"Upgrade") for header in headers)
+    connection = [b"Upgrade"] * upgraded + [b"close"] * last
+    lines = [b"POST /v1/groups HTTP/1.1", HOST, b"Content-Type: application/json", *headers, b"Connection: " + b", ".join(connection)]
+    return b"\r\n".join([*lines, b"", b""])
+
+
+UPGRADES = [
+    [b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQAAP__"],
+    [b"Upgrade: websocket", b"Sec-WebSocket-Version: 13"],
+    [b"Upgrade: x, y"],
+]
+
+
+@pytest.mark.parametrize("upgrade", UPGRADES, ids=["h2c", "websocket", "others"])
+@pytest.mark.parametrize("cut", [0, 1, 40, None, -1], ids=["whole", "first byte", "in the head", "behind the head", "last byte"])
+def test_a_wish_for_another_protocol_changes_nothing(shared: Api, upgrade: list[bytes], cut: int | None) -> None:
+    length = b"Content-Length: %d" % len(NAMED)
+    for framing, body in ((length, NAMED), (CHUNKED, b"%x\r\n%b\r\n0\r\n\r\n" % (len(NAMED), NAMED))):
+        first = post(framing, *upgrade, last=False)
+        sent = first + body + get(b"/healthz", HOST, *upgrade)
+        answer = raw(shared, sent, cut=len(first) if cut is None else cut)
+        assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"201", b"200"]
+        assert b'"name":"Whole"' in answer
+
+
+def test_a_body_is_never_the_next_request(shared: Api) -> None:
+    hidden = b"DELETE /v1/groups/%b HTTP/1.1\r\nHost: localhost\r\n\r\n" % shared.new_group().encode()
+    with shared.nothing_recorded():
+        for upgrade in ([], *UPGRADES):
+            head = post(b"Content-Length: %d" % len(hidden), *upgrade)
+            answer = raw(shared, head + hidden, cut=len(head))
+            assert (answer[:13], answer.count(b"HTTP/1.1 ")) == (b"HTTP/1.1 422 ", 1)
+
+
+def test_many_wishes_for_another_protocol_are_read_one_by_one(shared: Api) -> None:
+    wish = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    assert raw(shared, wish * 1200 + get(b"/healthz", HOST)).count(b"HTTP/1.1 200 ") == 1201
+
+
+def test_what_stands_behind_the_body_is_no_header(shared: Api) -> None:
+    trailers = {b"Roster-Actor": b"trailed", b"Roster-Reason": b"trailed", b"Prefer": b"respond-async", b"Idempotency-Key": b"trailed"}
+    lines = b"".join(b"%b: %b\r\n" % trailer for trailer in trailers.items())
+    for _ in range(2):
+        answer = raw(shared, post(CHUNKED) + b"%x\r\n%b\r\n0\r\n%b\r\n" % (len(NAMED), NAMED, lines))
+        assert answer.startswith(b"HTTP/1.1 201 ")
+        assert b"idempotent-replayed" not in answer.lower()
+        last = shared.items("/v1/history", order="desc", since="2000-01-01T00:00:00Z", actor="local", limit=1000)[0]
+        assert (last["after"], last["reason"]) == ({"name": "Whole"}, None)
 
 
 def test_an_answer_names_no_server(shared: Api) -> None:

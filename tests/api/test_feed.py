@@ -1,8 +1,10 @@
 """The feed for other systems: it never skips, never repeats, and nobody's pace is another's."""
 
 import threading
+import time
 from contextlib import ExitStack
 from itertools import islice
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -16,6 +18,7 @@ from domain.roster import Roster
 from tests.api.client import Api, done, error, position, problem
 from tests.api.conftest import serving
 from tests.api.following import STREAM, following
+from tests.api.identity import Provider, bearer, trusting
 from tests.api.processes import started
 from tests.conftest import by
 from tests.domain.threads import eventually, together
@@ -127,6 +130,40 @@ def test_more_streams_than_a_process_serves_are_refused_for_now(api: Api, monkey
         problem(refused, 503, "too-many-streams")
         assert refused.headers["retry-after"]
         done(api.get("/v1/events"), 200)
+
+
+COMMENTS = 600
+"""More comments than a stream sends until its token no longer counts, at one each 0.05 s."""
+
+
+def test_a_stream_ends_when_its_token_expires(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.feed.COMMENT_SECONDS", 0.05)
+    provider, path = Provider(), tmp_path / "keys"
+    provider.write(path)
+    with serving(database, trusting(path, auth_clock_skew=0)) as api:
+        api.headers.update(bearer(provider.token()))
+        user_id = api.new_user()
+        api.headers.update(bearer(provider.token(exp=int(time.time()) + 4)))
+        with following(api) as stream:
+            assert next(stream)["user_id"] == user_id
+            assert len(list(islice(stream, COMMENTS))) < COMMENTS
+        problem(api.get("/v1/events", headers=STREAM), 401, "unauthenticated")
+
+
+def test_a_stream_ends_when_its_key_is_withdrawn(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.feed.COMMENT_SECONDS", 0.05)
+    monkeypatch.setattr("api.keys.FILE_AGE", 0.0)
+    monkeypatch.setattr("api.tokens.KNOWN_SECONDS", 0)
+    provider, path = Provider(), tmp_path / "keys"
+    provider.write(path)
+    with serving(database, trusting(path)) as api:
+        api.headers.update(bearer(provider.token()))
+        with following(api) as stream:
+            assert next(stream) == {}
+            del provider.keys["first"]
+            provider.rotate("second")
+            provider.write(path)
+            assert len(list(islice(stream, COMMENTS))) < COMMENTS
 
 
 def test_a_server_that_goes_down_ends_its_streams_and_cuts_none_off(database: str) -> None:

@@ -71,6 +71,7 @@ def test_an_entry_says_who_why_through_which_door_and_in_which_request(shared: A
         "position": position(done(response, 201)), "version": 2, "recorded_at": entry["recorded_at"], "type": "MemberEnrolled",
         "actor": "registrar-1", "reason": REASON, "source": "api", "request_id": response.headers["x-request-id"],
         "class_id": class_id, "user_id": user, "group_id": group, "effective_on": "2026-09-01", "before": {}, "after": {"role": "student"},
+        "digest": entry["digest"],
     }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from api.keys import ADDRESS_AGE, COOLDOWN_SECONDS, FILE_AGE, RETRY_SECONDS, Key
 from tests.api.client import done, problem
 from tests.api.conftest import serving
 from tests.api.identity import Provider, Published, bearer, published, trusting
+from tests.domain.threads import eventually
 
 
 class Clock:
@@ -95,6 +97,43 @@ def test_without_any_key_nothing_is_let_in(address: Published, clock: Clock) -> 
     clock.now += RETRY_SECONDS
     assert known(keys, "first") == [True]
     assert not keys.unreadable
+
+
+def test_a_provider_that_is_silent_from_the_start_keeps_nobody_waiting(
+    database: str, address: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.keys.FETCH_SECONDS", 1.0)
+    monkeypatch.setattr("api.keys.PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr("api.keys.RETRY_SECONDS", 10_000.0)
+    address.speaks.clear()
+    token = bearer(address.provider.token())
+    with serving(database, trusting(address.address)) as api, ThreadPoolExecutor(20) as callers:
+        asked = [callers.submit(api.get, "/v1/groups", headers=token) for _ in range(40)]
+        for one in asked:
+            problem(one.result(), 503, "keys-unreadable")
+        assert address.asked == 1, "one reading for all, and its failure is remembered"
+        assert api.read("/readyz")["degraded"] == ["keys-unreadable"]
+
+
+def test_a_provider_that_falls_silent_keeps_no_good_token_waiting(
+    database: str, address: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.keys.FETCH_SECONDS", 60.0)
+    monkeypatch.setattr("api.keys.PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr("api.keys.ADDRESS_AGE", 0.0)
+    monkeypatch.setattr("api.tokens.KNOWN_SECONDS", 0)
+    with serving(database, trusting(address.address)) as api:
+        done(api.get("/v1/groups", headers=bearer(address.provider.token())), 200)
+        eventually(lambda: api.read("/readyz")["degraded"] == [])
+        address.speaks.clear()
+        before = address.asked
+        for _ in range(20):
+            done(api.get("/v1/groups", headers=bearer(address.provider.token())), 200)
+        assert api.read("/readyz")["degraded"] == []
+        address.speaks.set()
+        address.provider.rotate("second")
+        done(api.get("/v1/groups", headers=bearer(address.provider.token())), 200)
+        assert address.asked <= before + 2, "one reading was under way for all"
 
 
 def test_a_file_is_read_again_when_it_changes(tmp_path: Path, clock: Clock) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import Connection
+from psycopg.conninfo import conninfo_to_dict
 
 import api.problems
+from api.embedded import EmbeddedPostgres
 from api.problems import explanations
 from api.settings import Settings
 from projections import shadow
@@ -98,6 +100,26 @@ def test_a_strict_service_is_unready_for_whatever_is_degraded(database: str, con
         response = api.get("/readyz")
         problem(response, 503, "projection-stalled")
         assert "Retry-After" in response.headers
+
+
+def test_a_probe_needs_no_connection_that_the_work_may_have_used_up(api: Api, database: str, server: EmbeddedPostgres) -> None:
+    eventually(lambda: api.read("/readyz") == READY)
+    with ThreadPoolExecutor(20) as callers:
+        # A burst of work, after which the database takes no new connection.
+        for one in [callers.submit(api.new_user) for _ in range(100)]:
+            one.result()
+    name = conninfo_to_dict(database)["dbname"]
+    with psycopg.connect(server.conninfo("postgres"), autocommit=True) as elsewhere:
+        elsewhere.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        with pytest.raises(psycopg.OperationalError, match="not currently accepting connections"):
+            psycopg.connect(database)
+        with ThreadPoolExecutor(20) as callers:
+            probes = [callers.submit(api.read, "/readyz") for _ in range(100)]
+            made = [callers.submit(api.new_user) for _ in range(100)]
+            assert {tuple(probe.result()["degraded"]) for probe in probes} == {()}
+            assert len({one.result() for one in made}) == 100
+            assert api.read("/v1/projections")["lag"] == 0
+        elsewhere.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
 
 def test_probes_that_come_at_once_share_their_checks(api: Api, database: str, connection: Connection[Any]) -> None:

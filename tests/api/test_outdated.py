@@ -12,7 +12,7 @@ from tests.domain.threads import eventually
 NEWER = f"CREATE OR REPLACE FUNCTION log.append_format() RETURNS integer LANGUAGE sql STABLE AS 'SELECT {fence.FORMAT + 1}'"
 
 
-def test_an_outdated_process_answers_reads_refuses_commands_and_is_not_ready(api: Api, connection: Connection[Any]) -> None:
+def test_an_outdated_process_answers_reads_refuses_commands_and_says_so_to_probes(api: Api, connection: Connection[Any]) -> None:
     group = api.new_group()
     connection.execute(NEWER)
     with api.nothing_recorded():
@@ -21,7 +21,7 @@ def test_an_outdated_process_answers_reads_refuses_commands_and_is_not_ready(api
             assert "newer release" in found["detail"]
             assert "Retry-After" in answer.headers
     assert api.read(f"/v1/groups/{group}")["version"] == 1
-    problem(api.get("/readyz"), 503, "release-outdated")
+    assert api.read("/readyz")["degraded"] == ["release-outdated"]
     assert "newer release" in done(api.get("/problems/release-outdated"), 200).text
 
 

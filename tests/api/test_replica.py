@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from tests.api.town import town
 from tests.conftest import TEMPLATE, by, folder, fresh_database
 from tests.copies import base_backup, configure
 from tests.domain.threads import eventually
+from tests.faults.proxy import Proxy
 from tests.projections.tables import GROUP
 
 REBUILD = "/v1/projections/rebuild"
@@ -126,6 +128,63 @@ def test_how_far_a_replica_is_behind_shows(api: Api, standby: Connection[Any]) -
     assert 0 < measured("lag_seconds") < measured("lag_seconds")
     standby.execute("SELECT pg_wal_replay_resume()")
     eventually(lambda: (measured("position"), measured("lag_seconds")) == (2, 0))
+
+
+@pytest.fixture
+def network(names: tuple[str, str]) -> Iterator[Proxy]:
+    """Stand between the service and the replica."""
+    with Proxy(names[1]).running() as proxy:
+        yield proxy
+
+
+LIVE = ("/v1/groups", "/v1/users", "/v1/classes")
+GONE = ["replica-unavailable"]
+
+
+def degraded(api: Api) -> list[str]:
+    found: list[str] = api.read("/readyz")["degraded"]
+    return found
+
+
+@pytest.mark.parametrize(("goes", "comes_back"), [(Proxy.refuse, Proxy.accept), (Proxy.freeze, Proxy.thaw)])
+def test_where_the_replica_is_gone_its_reads_go_to_the_primary(
+    names: tuple[str, str],
+    network: Proxy,
+    goes: Callable[[Proxy], None],
+    comes_back: Callable[[Proxy], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("api.replica.SILENT_SECONDS", 1.0)
+    settings = Settings(database_url=names[0], read_database_url=network.conninfo)
+    with serving(names[0], settings) as api, ThreadPoolExecutor(20) as callers:
+        group_id = api.new_group()
+        eventually(lambda: degraded(api) == [] and len(api.items("/v1/groups")) == 1)
+        goes(network)
+        # More than there are connections to the replica, and before anybody knows that it is gone.
+        asked = [callers.submit(api.items, path) for path in LIVE * 8]
+        assert [group["id"] for group in asked[0].result()] == [group_id]
+        assert all(isinstance(one.result(), list) for one in asked)
+        eventually(lambda: degraded(api) == GONE)
+        user_id = api.new_user()
+        assert [user["id"] for user in api.items("/v1/users")] == [user_id]
+        comes_back(network)
+        eventually(lambda: degraded(api) == [])
+
+
+def test_where_the_primary_may_not_stand_in_reads_are_refused_and_commands_go_on(names: tuple[str, str], network: Proxy) -> None:
+    settings = Settings(database_url=names[0], read_database_url=network.conninfo, replica_fallback=False)
+    with serving(names[0], settings) as api:
+        eventually(lambda: degraded(api) == [])
+        network.refuse()
+        eventually(lambda: degraded(api) == GONE)
+        for path in LIVE:
+            problem(api.get(path), 503, "store-unavailable")
+        group_id = api.new_group()
+        assert api.read(f"/v1/groups/{group_id}", at_position=1)["id"] == group_id
+        network.accept()
+        eventually(lambda: degraded(api) == [])
+        eventually(lambda: api.get("/v1/groups", params={"min_position": 1}).status_code == 200)
+        assert [group["id"] for group in api.items("/v1/groups")] == [group_id]
 
 
 def test_the_past_is_read_where_it_is_whole(api: Api, standby: Connection[Any]) -> None:

@@ -62,6 +62,17 @@ def test_a_head_without_end_is_refused(api: Api, line: socket.socket, beginning:
     done(api.get("/healthz"), 200)
 
 
+CHUNKED = HEAD.replace(b"Content-Length: 20", b"Transfer-Encoding: chunked") + b"\r\n2\r\n{}\r\n0\r\n"
+
+
+@pytest.mark.parametrize("beginning", [CHUNKED + b"X: ", CHUNKED + b"X: y\r\n" * 20_000], ids=["one", "many"])
+def test_headers_without_end_behind_a_body_are_refused(api: Api, line: socket.socket, beginning: bytes) -> None:
+    received = send_without_end(line, beginning)
+    if received:
+        refused(received, 431, "headers-too-large")
+    assert api.items("/v1/groups") == []
+
+
 @pytest.mark.parametrize("part", [b"", b"GET / HT", HEAD, HEAD + b'\r\n{"name":'], ids=["nothing", "line", "headers", "body"])
 def test_a_request_that_does_not_arrive_ends(hasty: None, api: Api, line: socket.socket, part: bytes) -> None:
     line.sendall(part)

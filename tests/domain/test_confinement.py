@@ -97,7 +97,10 @@ def test_a_removed_user_is_gone_to_one_and_unknown_to_the_other(roster: Roster, 
 
 def names_hidden(command: Command, groups: frozenset[str], model: Model, last_group: dict[str, str]) -> bool:
     """Tell whether a command names a group or class that was created and is of none of the groups."""
-    _, *arguments = command
+    verb, *arguments = command
+    if verb == "withdraw":
+        # Nobody looks at the thing that is no member: what it is does not matter.
+        arguments = arguments[:1]
     named = {value for value in arguments if isinstance(value, str)}
     named |= {change["group_id"] for change in arguments if isinstance(change, dict) and "group_id" in change}
     made = {id_ for id_ in named & model.created.keys() if model.created[id_][0] in {"group", "class"}}

@@ -90,7 +90,8 @@ def agrees(answer: Outcome | DomainError, positions: list[int]) -> bool:
 def _counts(answer: Outcome, events: int) -> bool:
     if answer.result is None:
         return events == 1
-    return [item["outcome"] for item in answer.result["items"]] == ["enrolled"] * events
+    kinds = answer.result["kinds"]
+    return [kinds[item][0] for item in answer.result["items"]] == ["enrolled"] * events
 
 
 @pytest.mark.parametrize("reaches_server", [True, False])

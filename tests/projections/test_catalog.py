@@ -64,8 +64,6 @@ OPERATOR = (
     "CREATE FUNCTION {0}.never({1}, {1}) RETURNS boolean LANGUAGE sql AS $$ SELECT false $$; "
     "CREATE OPERATOR {0}.= (FUNCTION = {0}.never, LEFTARG = {1}, RIGHTARG = {1})"
 )
-ELSEWHERE = "CREATE SCHEMA elsewhere; "
-SEARCHED = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = elsewhere, pg_catalog', current_database()); END $$; "
 
 
 @pytest.mark.parametrize(
@@ -114,8 +112,6 @@ SEARCHED = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = else
         (FUNCTION.format("log.clock_timestamp() RETURNS timestamptz", "timestamptz"), r"log.clock_timestamp\(\)"),
         (FUNCTION.format("public.array_agg(class_role) RETURNS int", "int").replace("(class_role", "(public.class_role"), "array_agg"),
         (OPERATOR.format("public", "uuid"), r"operator public.=\(uuid,uuid\)"),
-        (ELSEWHERE + SEARCHED + OPERATOR.format("elsewhere", "uuid"), r"operator elsewhere.=\(uuid,uuid\)"),
-        (ELSEWHERE + SEARCHED + FUNCTION.format("elsewhere.now() RETURNS timestamptz", "timestamptz"), r"function elsewhere.now\(\)"),
         ("CREATE DOMAIN public.uuid AS pg_catalog.text", "type public.uuid"),
         ("CREATE TABLE public.pg_class (oid int)", "type public.pg_class"),
         ('CREATE COLLATION public."C" FROM "POSIX"', "collation public"),

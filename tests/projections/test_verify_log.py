@@ -180,6 +180,7 @@ def test_several_processes_find_what_one_finds(head: int, connection: Connection
 @pytest.mark.parametrize("position", [0, -1, -(2**63)])
 def test_events_before_the_first_position_are_found(head: int, connection: Connection[Any], position: int) -> None:
     columns = "originator_version, topic, state, recorded_at, digest, user_id, actor, source"
+    connection.execute(DECLARED)
     connection.execute(
         f"INSERT INTO log.events (notification_id, originator_id, {columns}) "
         f"SELECT {position}, gen_random_uuid(), {columns} FROM log.events WHERE notification_id = 4"
