@@ -95,6 +95,9 @@ class _Main:
         for number, output in enumerate(outputs, start=1):
             os.dup2(output, number)
             os.close(output)
+        # Workers of the program inherit this, and none of the numbers that Python gives it here.
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        sys.stdin = os.fdopen(0, closefd=False)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.environ.clear()
         os.environ.update(self._environment)

@@ -105,6 +105,7 @@ def test_without_a_database_the_metrics_say_so(server: EmbeddedPostgres) -> None
         assert value(api, "rosterlog_database_up") == 1
         name = database.partition("dbname=")[2].partition(" ")[0]
         execute(server.conninfo("postgres"), f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        execute(server.conninfo("postgres"), f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
         assert value(api, "rosterlog_database_up") == 0
         assert value(api, "rosterlog_http_requests_total", method="GET", route="/metrics", status="200") >= 1
         execute(server.conninfo("postgres"), f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")

@@ -1,12 +1,12 @@
 """Two services on one database: the rules hold across both, and what one has acknowledged outlives its death."""
 
-import random
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from threading import Thread
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import psycopg
@@ -144,7 +144,7 @@ def test_kill_9_in_mid_append_loses_nothing_acknowledged_and_records_nothing_by_
             def enrol(url: str) -> None:
                 with Api(base_url=url, timeout=30) as mine, suppress(httpx.TransportError):
                     while True:
-                        items = [{"id": f"{random.getrandbits(128):032x}"} for _ in range(7)]
+                        items = [{"id": str(uuid4())} for _ in range(7)]
                         acknowledged.append(done(mine.post("/v1/users/batch", json={"items": items}), 200).json()["position"])
 
             before = len(acknowledged)

@@ -16,6 +16,7 @@ _STEPPED_CLOCK = """
     ALTER FUNCTION pg_catalog.clock_timestamp() RENAME TO system_clock_timestamp;
     CREATE FUNCTION pg_catalog.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE STRICT PARALLEL SAFE
         AS 'SELECT system_clock_timestamp() + ahead FROM stepped.clock';
+    ALTER TABLE log.skips ALTER COLUMN skipped_at SET DEFAULT clock_timestamp();
 """
 
 _FIRST_MOMENT = """SELECT to_json(max(recorded_at)) #>> '{}', min(group_id::text) FROM log.events"""
