@@ -132,6 +132,12 @@ def test_more_streams_than_a_process_serves_are_refused_for_now(api: Api, monkey
         done(api.get("/v1/events"), 200)
 
 
+def test_a_head_gives_its_place_back(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "STREAMS", 1)
+    for _ in range(3):
+        eventually(lambda: api.head("/v1/events", headers=STREAM).status_code == 200)
+
+
 def test_a_stream_ends_when_its_token_expires(database: str, tmp_path: Path) -> None:
     provider, path = Provider(), tmp_path / "keys"
     provider.write(path)

@@ -122,6 +122,13 @@ def test_what_no_operation_has_is_not_found_before_anything_else(guarded: Api, p
     done(ask(guarded, "GET", "/v1/history", provider.token()), 200)
 
 
+@pytest.mark.parametrize("end", ["%0A", "%0D%0A", "%00", "%20", "%2F", ";a=b", ":", "@"])
+def test_what_can_stand_in_no_path_of_ours_is_no_value_of_a_parameter_either(guarded: Api, end: str) -> None:
+    for operation in Operations(create_app(lambda: "").routes, POLICIES).all.values():
+        if operation.template.endswith("}"):
+            problem(ask(guarded, operation.method, by_template(operation.template) + end, None), 404, "not-found")
+
+
 def test_a_wrong_method_is_refused_before_anything_else(guarded: Api) -> None:
     for method in ("OPTIONS", "TRACE", "PUT"):
         refused = guarded.request(method, "/v1/groups", content=b"no json")
