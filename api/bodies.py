@@ -2,7 +2,6 @@
 
 import asyncio
 import email.message
-from collections.abc import Awaitable, Callable
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -71,7 +70,6 @@ class JsonBodies:
         if limit:
             # Behind this nobody reads the header again, and maybe in another way.
             scope["headers"] = [*(h for h in scope["headers"] if h[0] != b"content-type"), (b"content-type", JSON.encode())]
-            receive = _replay(body, receive)
         await self._app(scope, receive, send)
 
 
@@ -115,12 +113,3 @@ def _misdeclared(request: Request) -> str | None:
     if str(charset).lower() not in {"utf-8", "utf8"}:
         return f"The body is declared in {charset}: send JSON in UTF-8."
     return None
-
-
-def _replay(body: bytes, receive: Receive) -> Callable[[], Awaitable[Message]]:
-    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def replay() -> Message:
-        return messages.pop() if messages else await receive()
-
-    return replay

@@ -5,7 +5,6 @@ difference of any size needs little memory, and an error in its middle is a prob
 """
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +17,7 @@ from api import confinement
 from api.confinement import groups_of
 from api.expensive import ExpensiveReads
 from api.moments import Moment
-from api.reads import answer_whole, is_known
+from api.reads import answer_whole, content_tag, headers_of, is_known
 from api.schemas.queries import DiffQuery
 from api.spools import MEMORY_BYTES, Lists
 from domain.errors import InvalidValue
@@ -54,8 +53,8 @@ async def answer(request: Request, reads: ExpensiveReads, thing: Thing, ids: Map
 def _streamed(request: Request, spool: Lists, first: int, last: int) -> Response:
     """Answer with a large difference. Its ETag is what it is made of: the log up to a position never changes."""
     made_of = f"{request.url.path} {first} {last} {sorted(map(str, groups_of(request) or ()))}"
-    etag = f'"{hashlib.blake2b(made_of.encode(), digest_size=8).hexdigest()}"'
-    headers = {"Roster-Position": str(last), "ETag": etag, "Cache-Control": "private, no-cache"}
+    etag = content_tag(made_of)
+    headers = headers_of(last, etag)
     if is_known(request, etag):
         spool.close()
         return Response(status_code=304, headers=headers)

@@ -27,7 +27,7 @@ class JsonRoute(APIRoute):
         form: type[BaseModel] = self.body_field.field_info.annotation  # type: ignore[assignment]  # each of ours is a model
 
         async def checked(request: Request) -> Response:
-            body = await request.body()
+            body: bytes = request.state.body
             made = _made(form, body) if len(body) <= INLINE_BYTES else await apart(_made, form, body)
             return await handle(_Checked(request, body, made))
 

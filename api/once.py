@@ -18,12 +18,11 @@ MOST_PARAMETERS = 100
 COUNT_ONCE = {
     name.lower().encode(): name
     for name in (
-        "Authorization", "Content-Length", "Content-Type", "Host", "Idempotency-Key", "Last-Event-ID", "Origin", "Roster-Actor",
-        "Roster-Reason", "Sec-Fetch-Site",
+        "Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Origin", "Roster-Actor", "Roster-Reason", "Sec-Fetch-Site",
     )
 }  # fmt: skip
 """Headers that we read and that have one value. The others that we read are lists, and several lines are one (RFC 9110, section 5.3):
-Accept, If-Match, If-None-Match and Prefer.
+Accept, If-Match, If-None-Match and Prefer. A second Host or Content-Length is no HTTP/1.1, and ends in `protocol`.
 """
 
 

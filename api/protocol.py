@@ -4,11 +4,13 @@ Without the limits one caller could fill the memory with a header that never end
 """
 
 import asyncio
-import json
 import re
 
 import httptools
+import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from api import problems
 
 HEAD_BYTES = 64 * 1024
 """Most bytes of a request line and headers; the last read may go beyond by as much as the network delivers at once."""
@@ -183,9 +185,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
 def _answer(status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
     rule, detail = _SAYS[status]
-    title = rule.replace("-", " ").capitalize()
-    problem = {"type": f"/problems/{rule}", "title": title, "status": status, "detail": detail, "request_id": None, "errors": []}
-    body = json.dumps(problem).encode()
-    own = [(b"content-type", b"application/problem+json"), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
-    lines = [f"HTTP/1.1 {status} {title}".encode(), *(b"%b: %b" % header for header in [*headers, *own])]
+    body = msgspec.json.encode(problems.document(rule, status, detail, ()))
+    own = [(b"content-type", problems.MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+    lines = [f"HTTP/1.1 {status} {problems.title(rule)}".encode(), *(b"%b: %b" % header for header in [*headers, *own])]
     return b"\r\n".join([*lines, b"", body])

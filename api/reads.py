@@ -248,9 +248,19 @@ def answer_page(request: Request, items: list[str], cursor: str | None, position
     return _answer(request, body, position, f'"{content}"' if version is None else f'"{version}-{content}"')
 
 
+def content_tag(text: str) -> str:
+    """Return the ETag of what an answer is, or is made of."""
+    return f'"{_digest(text)}"'
+
+
+def headers_of(position: int, etag: str) -> dict[str, str]:
+    """Return the headers of every read."""
+    return {"Roster-Position": str(position), "ETag": etag, "Cache-Control": "private, no-cache"}
+
+
 def answer_whole(request: Request, body: str, position: int) -> Response:
     """Answer with JSON that is all there is to say."""
-    return _answer(request, body, position, f'"{_digest(body)}"')
+    return _answer(request, body, position, content_tag(body))
 
 
 def _digest(body: str) -> str:
@@ -258,7 +268,7 @@ def _digest(body: str) -> str:
 
 
 def _answer(request: Request, body: str, position: int, etag: str) -> Response:
-    headers = {"Roster-Position": str(position), "ETag": etag, "Cache-Control": "private, no-cache"}
+    headers = headers_of(position, etag)
     if is_known(request, etag):
         return Response(status_code=304, headers=headers)
     return Response(body, headers=headers, media_type="application/json")

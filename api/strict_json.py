@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-from domain.values import escaped
+from domain.values import Place, pointer
 
 MOST_VALUES = 70_000
 """Most values of a text, counted by what separates them: more than 10,000 items have, and more than the largest settings (64 KiB of
@@ -93,28 +93,16 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
 
 
-_Place = tuple["_Place", str | int] | None
-"""The place of a value: that of what it stands in, and its key or index there. None is the whole."""
-
-
 def _located(value: Any) -> BadJson:
     """Return the error about the first mark in a value. A stack of our own: the value may be deeper than Python's calls."""
-    waiting: list[tuple[_Place, Any]] = [(None, value)]
+    waiting: list[tuple[Place, Any]] = [(None, value)]
     while waiting:
         place, one = waiting.pop()
         match one:
             case _Wrong():
-                return BadJson(_pointer(place if one.key is None else (place, one.key)), one.rule, one.detail)
+                return BadJson(pointer(place if one.key is None else (place, one.key)), one.rule, one.detail)
             case dict():
                 waiting.extend(((place, key), inner) for key, inner in reversed(one.items()))
             case list():
                 waiting.extend(((place, index), inner) for index, inner in reversed(list(enumerate(one))))
     raise AssertionError("what was marked stands in the value")
-
-
-def _pointer(place: _Place) -> str:
-    parts = []
-    while place is not None:
-        place, part = place
-        parts.append(f"/{escaped(str(part))}")
-    return "".join(reversed(parts))

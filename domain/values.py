@@ -119,6 +119,19 @@ def escaped(key: str) -> str:
     return key.replace("~", "~0").replace("/", "~1")
 
 
+Place = tuple["Place", str | int] | None
+"""The place of a value in JSON: that of what it stands in, and its key or index there. None is the whole."""
+
+
+def pointer(place: Place) -> str:
+    """Return a place as a JSON pointer. It is written out only where something is wrong."""
+    parts: list[str] = []
+    while place is not None:
+        place, part = place
+        parts.append(f"/{escaped(str(part))}")
+    return "".join(reversed(parts))
+
+
 def same_settings(one: Settings, other: Settings) -> bool:
     """Tell whether two settings are the same JSON: there 1 and 1.0 are one number, and true is none; to Python alone all are equal."""
     return one == other and json.dumps(_plain(one), sort_keys=True) == json.dumps(_plain(other), sort_keys=True)
@@ -136,10 +149,6 @@ def _plain(value: Any) -> Any:
     return value
 
 
-_Place = tuple["_Place", str | int] | None
-"""The place of a value: that of what it stands in, and its key or index there. It is written out only where something is wrong."""
-
-
 class _Walk:
     """One walk through a JSON value, as far as it may go."""
 
@@ -148,7 +157,7 @@ class _Walk:
         self.written_out = 0
         """How many bytes the numbers take more where they are written without an exponent."""
 
-    def check(self, value: object, place: _Place, level: int) -> None:
+    def check(self, value: object, place: Place, level: int) -> None:
         """Refuse what breaks a rule; `level` counts containers from the outside."""
         self._values += 1
         if 2 * self._values > SETTINGS_BYTES + 1:  # each value takes two bytes or more, with what separates it from the next
@@ -166,7 +175,7 @@ class _Walk:
             case _:
                 raise InvalidValue(_written(place), "type", f"{_written(place)} is no JSON value")
 
-    def _check_inner(self, value: dict[Any, Any] | list[Any], place: _Place, level: int) -> None:
+    def _check_inner(self, value: dict[Any, Any] | list[Any], place: Place, level: int) -> None:
         if level > SETTINGS_DEPTH:
             raise InvalidValue(_written(place), "depth", f"settings are nested deeper than {SETTINGS_DEPTH} levels")
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
@@ -174,13 +183,13 @@ class _Walk:
                 self._check_key(key, place)
             self.check(item, (place, key), level + 1)
 
-    def _check_key(self, key: object, place: _Place) -> None:
+    def _check_key(self, key: object, place: Place) -> None:
         if not isinstance(key, str):
             raise InvalidValue(_written(place), "type", f"{_written(place)} has a key that is no text")
         if not key.isascii() or "\0" in key:
             text(key, _written(place))
 
-    def _check_number(self, value: float, place: _Place) -> None:
+    def _check_number(self, value: float, place: Place) -> None:
         if isinstance(value, float) and not math.isfinite(value):
             raise InvalidValue(_written(place), "finite", f"{_written(place)} is not a finite number")
         if abs(value) > NUMBER_LIMIT:
@@ -189,12 +198,8 @@ class _Walk:
             self.written_out += len(f"{Decimal(short):f}") - len(short)
 
 
-def _written(place: _Place) -> str:
-    parts: list[str] = []
-    while place is not None:
-        place, part = place
-        parts.append(f"/{escaped(str(part))}")
-    return "".join(["settings", *reversed(parts)])
+def _written(place: Place) -> str:
+    return f"settings{pointer(place)}"
 
 
 @dataclass(frozen=True)
