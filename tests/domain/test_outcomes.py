@@ -1,7 +1,8 @@
 """What a command is told agrees with the log, wherever the connection is lost, twice in a row."""
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from concurrent import futures
+from contextlib import closing, contextmanager
 from itertools import count
 from typing import Any
 from uuid import UUID, uuid4
@@ -128,46 +129,56 @@ def cuts_twice(proxy: MessageProxy, roster: Roster, connection: Connection[Any],
     return lost
 
 
-def impatient(roster: Roster) -> None:
-    """Wait hardly at all for a log that can't be reached."""
-    roster._log._look_seconds = 0.1
-    roster._log._pool.timeout = 0.3
+@contextmanager
+def impatient(roster: Roster) -> Iterator[None]:
+    """Wait hardly at all for a log that can't be reached; what prepares a case waits as always."""
+    log = roster._log
+    patience = log._look_seconds, log._pool.timeout
+    log._look_seconds, log._pool.timeout = 0.1, 0.3
+    try:
+        yield
+    finally:
+        log._look_seconds, log._pool.timeout = patience
 
 
 @pytest.mark.parametrize("reaches_server", [True, False])
 def test_what_a_lost_commit_came_to_is_told_as_unknown_only_where_nobody_can_tell(
     proxy: MessageProxy, roster: Roster, connection: Connection[Any], reaches_server: bool
 ) -> None:
-    impatient(roster)
+    lost = b""
     for at in count(1):
         give = rename(roster, str(at))
         proxy.expect([Cut(at, reaches_server)], gone_after=1)
-        answer = told(give)
+        with impatient(roster):
+            answer = told(give)
         cut = proxy.done
         proxy.expect([])
         positions = recorded(connection, str(at))
         if not cut:
             assert agrees(answer, positions)
             break
+        lost += cut[0]
         if COMMIT in cut[0]:
             assert isinstance(answer, OutcomeUnknown)
             assert len(positions) == reaches_server
         else:
             assert isinstance(answer, StoreUnavailable)
             assert not positions
+    assert COMMIT in lost
 
 
 def test_of_a_batch_in_doubt_only_what_would_record_something_is_unknown(
     proxy: MessageProxy, roster: Roster, connection: Connection[Any], database: str
 ) -> None:
-    impatient(roster)
     user = uuid4()
     proxy.expect([Cut(1, reaches_server=True, text=COMMIT)], gone_after=1)
-    with gathered(database):
-        changes = roster.register_user.submit(user, by())
-        waiting_backend(connection)
-        changes_nothing = roster.register_user.submit(user, by())
-        refused = roster.create_class.submit(uuid4(), uuid4(), "Art", {}, by())
+    with impatient(roster):
+        with gathered(database):
+            changes = roster.register_user.submit(user, by())
+            waiting_backend(connection)
+            changes_nothing = roster.register_user.submit(user, by())
+            refused = roster.create_class.submit(uuid4(), uuid4(), "Art", {}, by())
+        futures.wait([changes, changes_nothing, refused])
     assert [type(one.exception()) for one in (changes, changes_nothing, refused)] == [OutcomeUnknown, StoreUnavailable, StoreUnavailable]
 
 
@@ -182,11 +193,11 @@ def test_what_fails_after_the_commit_makes_no_command_fail_and_none_decided_twic
 
 
 def test_a_process_that_ends_does_not_wait_for_a_log_that_is_gone(proxy: MessageProxy, roster: Roster) -> None:
-    roster._log._pool.timeout = 0.3
     proxy.expect([Cut(1, reaches_server=True, text=COMMIT)], gone_after=1)
     given = roster.register_user.submit(uuid4(), by())
     eventually(lambda: proxy.done)
-    roster.close()
+    with impatient(roster):
+        roster.close()
     assert isinstance(given.exception(timeout=0), OutcomeUnknown)
 
 
