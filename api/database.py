@@ -1,13 +1,21 @@
 """Which database a process works on: the operator's, or the embedded one, started for as long as it is used."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psycopg
 from sqlalchemy.exc import DBAPIError
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_random,
+    wait_random_exponential,
+)
 
 from api.embedded import EmbeddedPostgres
 from api.settings import Settings, masked
@@ -16,6 +24,8 @@ from migrations import commands as migrations
 
 WAIT_SECONDS = 60
 """How long to wait at start for a database that does not answer yet."""
+MIGRATE_SECONDS = 600
+"""How long a migration tries to get at tables that others use."""
 
 _OLDEST, _NEWEST = 15, 18
 
@@ -114,12 +124,13 @@ def migrate(conninfo: str) -> None:
 def migrate_to(conninfo: str, revision: str, *, down: bool = False) -> None:
     """Bring the database up, or down, to a revision.
 
-    Raises `DatabaseUnusable` where the account may not or the database is another program's, `alembic.util.CommandError`.
+    Raises `DatabaseUnusable` where the account may not, other sessions hold a table for long or the database is another program's,
+    `alembic.util.CommandError`.
     """
     before = known_revision(conninfo)
     refuse_wrong_way(before, revision, down=down)
     try:
-        (migrations.downgrade if down else migrations.upgrade)(conninfo, revision)
+        _patiently(migrations.downgrade if down else migrations.upgrade, conninfo, revision)
     except DBAPIError as wrong:
         where = f"the database is at {before or 'no migration'}, this release needs {migrations.newest()}, and"
         said = str(wrong.orig).partition("\n")[0]
@@ -130,7 +141,32 @@ def migrate_to(conninfo: str, revision: str, *, down: bool = False) -> None:
                 f"{where} it holds something that Rosterlog did not make ({said}): make a database for Rosterlog alone, "
                 "and name it in ROSTERLOG_DATABASE_URL"
             ) from None
+        if _is_in_the_way(wrong):
+            raise DatabaseUnusable(
+                f"{where} other sessions held what the migration changes for {MIGRATE_SECONDS} seconds ({said}): "
+                "see in pg_stat_activity which transaction is long, end it, and migrate again"
+            ) from None
         raise
+
+
+def _patiently(migrating: Callable[[str, str], None], conninfo: str, revision: str) -> None:
+    """Migrate; again and again while others use a table, so that commands go on in between. Nothing was changed before each."""
+
+    def say(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        logger.warning("the migration waits for other sessions: %s", str(getattr(error, "orig", error)).partition("\n")[0])
+
+    Retrying(
+        retry=retry_if_exception(_is_in_the_way),
+        wait=wait_random(0.5, 2),
+        stop=stop_after_delay(MIGRATE_SECONDS),
+        before_sleep=say,
+        reraise=True,
+    )(migrating, conninfo, revision)
+
+
+def _is_in_the_way(error: BaseException) -> bool:
+    return isinstance(error, DBAPIError) and isinstance(error.orig, psycopg.errors.LockNotAvailable)
 
 
 def refuse_wrong_way(first: str | None, last: str, *, down: bool) -> None:

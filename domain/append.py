@@ -42,6 +42,11 @@ _STREAMS = """
     ) AS last
 """
 
+SELECT_STREAMS = """
+    SELECT originator_id, originator_version, topic, state, recorded_at FROM log.events
+    WHERE originator_id = ANY(%s) ORDER BY originator_id, originator_version
+"""
+
 _SINCE = """
     SELECT originator_id, originator_version, topic, state, recorded_at FROM log.events
     WHERE notification_id > %s ORDER BY notification_id
@@ -113,6 +118,10 @@ class Append:
     def since(self, position: int) -> list[RecordedEvent]:
         """Return all events after a position."""
         return [RecordedEvent(*row) for row in self.connection.execute(_SINCE, [position], binary=True)]
+
+    def select_streams(self, ids: Sequence[UUID]) -> list[RecordedEvent]:
+        """Return all events of some streams, each stream's by version."""
+        return [RecordedEvent(*row) for row in self.connection.execute(SELECT_STREAMS, [list(ids)], binary=True)]
 
     def streams(self, ids: Iterable[UUID]) -> dict[UUID, Stream]:
         """Return where streams stand; one without events is left out."""

@@ -33,7 +33,7 @@ from tenacity import (
 )
 
 from domain import sessions
-from domain.append import APPEND_LOCK, RECORDED_CHANNEL, Append, Stage, stream_of
+from domain.append import APPEND_LOCK, RECORDED_CHANNEL, SELECT_STREAMS, Append, Stage, stream_of
 from domain.event_codec import IndexedEvent, RecordedEvent
 
 __all__ = ["APPEND_LOCK", "RECORDED_CHANNEL", "NothingRecorded", "PostgresLog", "RecordingUnknown"]
@@ -57,12 +57,6 @@ _SELECT_LOG = """
     WHERE notification_id >= %(first)s AND notification_id <= coalesce(%(stop)s, 9223372036854775807)
       AND (%(topics)s::text[] IS NULL OR topic = ANY(%(topics)s::text[]))
     ORDER BY notification_id LIMIT %(limit)s
-"""
-
-
-_SELECT_STREAMS = """
-    SELECT originator_id, originator_version, topic, state, recorded_at FROM log.events
-    WHERE originator_id = ANY(%s) ORDER BY originator_id, originator_version
 """
 
 
@@ -184,7 +178,7 @@ class PostgresLog(ApplicationRecorder):
 
     def select_streams(self, ids: Sequence[UUID]) -> list[RecordedEvent]:
         """Return all events of some streams, each stream's by version."""
-        return [RecordedEvent(*row) for row in self._rows(_SELECT_STREAMS, [list(ids)])]
+        return [RecordedEvent(*row) for row in self._rows(SELECT_STREAMS, [list(ids)])]
 
     def select_events(
         self,

@@ -6,7 +6,8 @@ effect.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import copy
 from uuid import UUID
 
@@ -27,6 +28,7 @@ class KnownAggregates:
     def __init__(self, log: PostgresLog, decode: Callable[[RecordedEvent], RosterEvent]) -> None:
         """Know what is read from `log`."""
         self._log = log
+        self._source: PostgresLog | Append = log
         self._decode = decode
         self._known: OrderedDict[UUID, RosterAggregate | None] = OrderedDict()
         self._position: int | None = None
@@ -55,9 +57,22 @@ class KnownAggregates:
         self._known.clear()
         self._position = None
 
-    def catch_up(self, append: Append) -> None:
-        """Take into account what other processes recorded up to an append's head."""
-        behind = append.position - self.position
+    @contextmanager
+    def within(self, append: Append) -> Iterator[None]:
+        """Read over the append's own session, from what other processes recorded up to its head on.
+
+        Over another session a read could wait behind a migration, which waits for the append, which waits for the read: no
+        server sees that circle, because one side of it is a process.
+        """
+        self._catch_up(append)
+        self._source = append
+        try:
+            yield
+        finally:
+            self._source = self._log
+
+    def _catch_up(self, append: Append) -> None:
+        behind = append.position - (append.position if self._position is None else self._position)
         if 0 < behind <= FEW:
             for event in append.since(self.position):
                 self._apply(event)
@@ -75,7 +90,7 @@ class KnownAggregates:
         # The position first: what is recorded in between is applied again, which does nothing to who knows it already.
         assert self.position >= 0
         read: dict[UUID, RosterAggregate | None] = dict.fromkeys(streams)
-        for event in self._log.select_streams(streams):
+        for event in self._source.select_streams(streams):
             read[stream_of(event)] = self._decode(event).mutate(read[stream_of(event)])
         for stream, aggregate in read.items():
             self._keep(stream, aggregate)

@@ -153,8 +153,7 @@ class Writer:
         try:
             # Before the lock, so that nobody waits for what we read.
             self._known.load(self._named(batch))
-            with self._log.appending() as append:
-                self._known.catch_up(append)
+            with self._log.appending() as append, self._known.within(append):
                 batch += [] if batch else self._next()
                 answers = self._write(append, batch)
         except RecordingUnknown as lost:

@@ -9,12 +9,14 @@ VERSION_SCHEMA = "public"
 """Where Alembic's own table is, whatever the search path says."""
 MIGRATE_LOCK = 7_316_002
 """Key of the advisory lock that makes migrations wait for each other."""
+LOCK_SECONDS = 2
+"""How long a migration waits for a table that others use, while appends wait behind it: less than these wait (`domain.sessions`)."""
 
 
 def run_on(connection: Connection) -> None:
     """Migrate over an open transaction, under a lock."""
     connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATE_LOCK})"))
-    connection.execute(text("SET LOCAL lock_timeout = '10s'"))
+    connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
     context.configure(connection=connection, target_metadata=Table.metadata, version_table_schema=VERSION_SCHEMA)
     with context.begin_transaction():
         context.run_migrations()

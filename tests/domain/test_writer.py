@@ -11,7 +11,7 @@ import pytest
 from psycopg import Connection
 
 from domain import known
-from domain.decision import Outcome, Verdict
+from domain.decision import Decision, Outcome, Verdict
 from domain.errors import ClassArchived, EnrolledInOtherRole, GroupUnknown, UserRemoved
 from domain.event_store import PostgresLog
 from domain.roster import Roster
@@ -19,7 +19,7 @@ from domain.values import Role
 from domain.writer import Waiting
 from tests.conftest import by
 from tests.domain.proxy import cutting
-from tests.domain.threads import gathered, together, waiting_backend
+from tests.domain.threads import eventually, gathered, together, waiting_backend
 
 GROUP, CLASS, USER, OTHER = (UUID(int=number) for number in range(1, 5))
 
@@ -111,6 +111,38 @@ def test_a_decision_is_taken_on_what_another_process_changed(
             roster.enrol(CLASS, USER, Role.STUDENT, by())
         assert roster.change_role(CLASS, OTHER, Role.TEACHER, by()).version == 8
         assert other.change_role(CLASS, OTHER, Role.STUDENT, by()).version == 9
+
+
+def test_an_append_never_waits_behind_a_migration_that_waits_for_the_append(
+    roster: Roster, database: str, connection: Connection[Any]
+) -> None:
+    def migrate() -> None:
+        with psycopg.connect(database) as migrating:
+            migrating.execute("LOCK TABLE log.events IN ACCESS EXCLUSIVE MODE")
+
+    def decide(decision: Decision) -> Verdict:
+        migrations.append(threads.submit(migrate))
+        waiting_backend(connection)
+        assert not decision.exists(uuid4())
+        return Verdict(CLASS, 1)
+
+    migrations: list[Future[None]] = []
+    with ThreadPoolExecutor(1) as threads:
+        assert not roster.writer.submit(Waiting(decide, {CLASS})).result().changed
+        migrations[0].result()
+
+
+def test_an_append_uses_one_session_whatever_it_has_to_read(database: str) -> None:
+    with closing(PostgresLog(database, pool_size=1)) as log, closing(Roster(log)) as roster:
+        with gathered(database):
+            roster.register_user.submit(USER, by())
+            eventually(lambda: log.pool_stats()["requests_waiting"] == 0 and log.pool_stats()["pool_available"] == 0)
+            given = [
+                roster.create_group.submit(GROUP, "North", by()),
+                roster.create_class.submit(CLASS, GROUP, "Maths", {}, by()),
+                roster.enrol.submit(CLASS, USER, Role.STUDENT, by()),
+            ]
+        assert [one.result().changed for one in given] == [True] * 3
 
 
 def test_connections_that_a_restart_of_the_database_broke_cost_no_command_its_success(roster: Roster, connection: Connection[Any]) -> None:

@@ -33,6 +33,7 @@ class Ledger:
     users: set[UUID] = field(default_factory=set)
     members: dict[tuple[UUID, UUID], str] = field(default_factory=dict)
     answers: Counter[str] = field(default_factory=Counter)
+    refusals: list[str] = field(default_factory=list)
     lies: list[str] = field(default_factory=list)
     acknowledged: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -48,10 +49,11 @@ class Ledger:
             command.position = position
             self.acknowledged += 1
 
-    def count(self, answer: str) -> None:
-        """Note one answer, or that none came."""
+    def count(self, answer: str, refusal: str = "") -> None:
+        """Note one answer with its refusal, or that none came."""
         with self._lock:
             self.answers[answer] += 1
+            self.refusals += [refusal] if refusal else []
 
     def lie(self, what: str) -> None:
         """Note an answer that must never be given."""

@@ -186,7 +186,7 @@ class _Caller:
         except httpx.TransportError:
             self._ledger.count("none")
             return None
-        self._ledger.count(str(answer.status_code))
+        self._ledger.count(str(answer.status_code), "" if answer.is_success else f"{method} {path}: {answer.text}")
         if not answer.is_success and not _is_unavailable(answer):
             raise AssertionError(f"{method} {path} {body}: {answer.status_code} {answer.headers} {answer.text}")
         return answer
