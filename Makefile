@@ -87,4 +87,8 @@ $(READY): requirements.lock pyproject.toml
 	$$python -m venv $(VENV)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@mkdir -p $(VENV)/imports/rosterlog
+	@for folder in domain projections api migrations examples; do \
+		ln -sfn ../../../$$folder $(VENV)/imports/rosterlog/$$folder; \
+	done
 	@touch $(READY)

@@ -6,22 +6,23 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from api import documented, problems
-from api.asking import Asking
-from api.auth import Authentication
-from api.bodies import HeadAsGet, JsonBodies
-from api.database import Databases
-from api.local import LocalOnly
-from api.logs import access_logger
-from api.metrics import Metrics
-from api.once import Once
-from api.operations import Dispatch, Matching, Operations
-from api.policy import OPEN_METRICS, POLICIES
-from api.requests import Requests
-from api.routes import bulk, classes, docs, events, groups, members, metrics, projections, service, users
-from api.service import Service
-from api.settings import Settings
-from api.tokens import Tokens
+from rosterlog.api.access.auth import Authentication
+from rosterlog.api.access.local import LocalOnly
+from rosterlog.api.access.tokens import Tokens
+from rosterlog.api.http import problems
+from rosterlog.api.http.asking import Asking
+from rosterlog.api.http.bodies import HeadAsGet, JsonBodies
+from rosterlog.api.http.once import Once
+from rosterlog.api.http.operations import Dispatch, Matching, Operations
+from rosterlog.api.http.requests import Requests
+from rosterlog.api.ops.database import Databases
+from rosterlog.api.ops.logs import access_logger
+from rosterlog.api.ops.metrics import Metrics
+from rosterlog.api.rest.openapi import documented
+from rosterlog.api.rest.policy import OPEN_METRICS, POLICIES
+from rosterlog.api.rest.routes import bulk, classes, docs, events, groups, members, metrics, projections, service, users
+from rosterlog.api.service import Service
+from rosterlog.api.settings import Settings
 
 _DESCRIPTION = """
 Who is in which class, in which role, since when, and who changed it. Every change is an event with its actor and reason, and nothing is

@@ -14,31 +14,31 @@ import psycopg
 from anyio.to_thread import run_sync
 from psycopg import Connection
 
-from api.database import Databases
-from api.expensive import CONNECTIONS, ExpensiveReads
-from api.feed import Feed
-from api.handover import Handover
-from api.histories import Histories
-from api.keys import Keys
-from api.metrics import NOTE_SECONDS, Metrics, is_one_of_several
-from api.probing import Answer, Probing, Question
-from api.problems import RebuildNotPermitted
-from api.readiness import Condition, Readiness, standing
-from api.reads import Reads, is_live
-from api.replica import Replica, ReplicaReads, ReplicaWatch
-from api.schemas.queries import Reading
-from api.settings import Settings
-from domain import sessions
-from domain.errors import StoreUnavailable
-from domain.event_store import PostgresLog
-from domain.roster import Roster
-from domain.sessions import SETUP_SECONDS, AsyncPool
-from projections import rebuild
-from projections.head import Head
-from projections.rebuild import Rebuild
-from projections.replica import ReplicaVisibility
-from projections.runner import Runner
-from projections.visibility import Visibility
+from rosterlog.api.access.keys import Keys
+from rosterlog.api.http.handover import Handover
+from rosterlog.api.http.problems import RebuildNotPermitted
+from rosterlog.api.ops.database import Databases
+from rosterlog.api.ops.metrics import NOTE_SECONDS, Metrics, is_one_of_several
+from rosterlog.api.ops.probing import Answer, Probing, Question
+from rosterlog.api.reading.expensive import CONNECTIONS, ExpensiveReads
+from rosterlog.api.reading.reads import Reads, is_live
+from rosterlog.api.reading.replica import Replica, ReplicaReads, ReplicaWatch
+from rosterlog.api.rest.feed import Feed
+from rosterlog.api.rest.histories import Histories
+from rosterlog.api.rest.readiness import Condition, Readiness, standing
+from rosterlog.api.rest.schemas.queries import Reading
+from rosterlog.api.settings import Settings
+from rosterlog.domain.errors import StoreUnavailable
+from rosterlog.domain.log import sessions
+from rosterlog.domain.log.event_store import PostgresLog
+from rosterlog.domain.log.sessions import SETUP_SECONDS, AsyncPool
+from rosterlog.domain.roster import Roster
+from rosterlog.projections.following.head import Head
+from rosterlog.projections.following.replayed import ReplicaVisibility
+from rosterlog.projections.following.visibility import Visibility
+from rosterlog.projections.projector.runner import Runner
+from rosterlog.projections.rebuild import rebuilding as rebuild
+from rosterlog.projections.rebuild.rebuilding import Rebuild
 
 ANSWER_SECONDS = 10.0
 """How long the database may take to answer an operator's question."""

@@ -10,7 +10,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from api.keys import ALGORITHMS
+from rosterlog.api.access.keys import ALGORITHMS
 
 Names = Annotated[tuple[str, ...], NoDecode]
 """Several names in one variable, with commas between them."""

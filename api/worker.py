@@ -7,11 +7,11 @@ import threading
 
 from fastapi import FastAPI
 
-from api import logs
-from api.app import create_app
-from api.metrics import forget_the_dead
-from api.server import spare_the_collector
-from api.settings import Settings
+from rosterlog.api.app import create_app
+from rosterlog.api.http.server import spare_the_collector
+from rosterlog.api.ops import logs
+from rosterlog.api.ops.metrics import forget_the_dead
+from rosterlog.api.settings import Settings
 
 
 def app() -> FastAPI:

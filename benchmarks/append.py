@@ -13,14 +13,14 @@ from uuid import UUID, uuid4
 
 from psycopg.conninfo import conninfo_to_dict
 
-from api.embedded import Binaries, EmbeddedPostgres
 from benchmarks.library import StockApplication, environment_of
 from benchmarks.server import database, rate_of, say, server
-from domain import sessions
-from domain.classes import Class
-from domain.event_store import PostgresLog
-from domain.roster import Roster
-from domain.values import Provenance, Role
+from rosterlog.api.ops.embedded import Binaries, EmbeddedPostgres
+from rosterlog.domain.classes import Class
+from rosterlog.domain.log import sessions
+from rosterlog.domain.log.event_store import PostgresLog
+from rosterlog.domain.roster import Roster
+from rosterlog.domain.values import Provenance, Role
 
 WRITERS, ROUNDS, CLASS_SIZE = 32, 3, 30
 OUR_CLASSES, LIBRARY_CLASSES = WRITERS * 20, WRITERS * 2

@@ -22,8 +22,8 @@ import psycopg
 
 from benchmarks.district import FIRST, STEP, District, fill
 from benchmarks.server import database, say, server
-from domain import digest, sessions
-from projections.verify_log import verify_log
+from rosterlog.domain.log import digest, sessions
+from rosterlog.projections.verify.log_check import verify_log
 from tests.serving import free_port
 
 SIZES = {"small": 10_000, "large": 2_000_000}

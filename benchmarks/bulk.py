@@ -9,10 +9,10 @@ import httpx
 
 from benchmarks.server import database, say, server
 from benchmarks.serving import serving
-from domain.bulk import MOST_ITEMS, Enrolment, Items, Registration
-from domain.event_store import PostgresLog
-from domain.roster import Roster
-from domain.values import Provenance, Role
+from rosterlog.domain.bulk import MOST_ITEMS, Enrolment, Items, Registration
+from rosterlog.domain.log.event_store import PostgresLog
+from rosterlog.domain.roster import Roster
+from rosterlog.domain.values import Provenance, Role
 
 ROUNDS, CLASS_SIZE, SHORT, LONG, COMMANDS = 3, 30, 10, 5_000, 300
 BY = Provenance("benchmark", source="api")

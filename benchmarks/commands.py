@@ -7,9 +7,9 @@ from uuid import UUID, uuid4
 from benchmarks.load import Measured, load, request
 from benchmarks.server import database, say, server
 from benchmarks.serving import EMPTY, serving
-from domain.event_store import PostgresLog
-from domain.roster import Roster
-from domain.values import Provenance
+from rosterlog.domain.log.event_store import PostgresLog
+from rosterlog.domain.roster import Roster
+from rosterlog.domain.values import Provenance
 
 CONNECTIONS, ROUNDS, SECONDS, CLASS_SIZE, CLASSES = 32, 3, 5, 30, 3000
 BY = Provenance("benchmark", source="api")

@@ -12,8 +12,8 @@ from uuid import UUID
 
 import msgspec
 
-from domain import digest, endings, fence, sessions
-from domain.event_codec import INDEX, EventCodec
+from rosterlog.domain.log import digest, endings, fence, sessions
+from rosterlog.domain.log.event_codec import INDEX, EventCodec
 
 EVENTS_PER_GROUP, EVENTS_PER_CLASS, EVENTS_PER_USER, CLASS_SIZE, ACTORS = 1500, 60, 10, 30, 200
 BATCH = 100_000

@@ -18,12 +18,12 @@ from typing import Any
 from uuid import uuid4
 
 from benchmarks.server import database, say, server
-from domain import sessions
-from domain.event_store import PostgresLog
-from domain.roster import Roster
-from domain.values import Provenance, Role
-from projections.runner import PROJECTED_CHANNEL
-from projections.visibility import Visibility
+from rosterlog.domain.log import sessions
+from rosterlog.domain.log.event_store import PostgresLog
+from rosterlog.domain.roster import Roster
+from rosterlog.domain.values import Provenance, Role
+from rosterlog.projections.following.visibility import Visibility
+from rosterlog.projections.projector.runner import PROJECTED_CHANNEL
 
 RATE, SECONDS, WARM_UP, CLASSES, USERS, THREADS = 500, 20, 3, 200, 500, 32
 BY = Provenance("benchmark", source="api")

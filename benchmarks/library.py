@@ -12,11 +12,11 @@ from eventsourcing.projection import Projection, ProjectionRunner
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.json import Jsonb
 
-from domain import sessions
-from domain.classes import Class
-from domain.event_codec import EventCodec
-from domain.groups import Group
-from domain.users import User
+from rosterlog.domain.classes import Class
+from rosterlog.domain.groups import Group
+from rosterlog.domain.log import sessions
+from rosterlog.domain.log.event_codec import EventCodec
+from rosterlog.domain.users import User
 
 
 class StockApplication(Application[UUID]):

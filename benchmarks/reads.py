@@ -9,7 +9,7 @@ import httpx
 from benchmarks.load import Measured, load, request
 from benchmarks.server import database, say, server
 from benchmarks.serving import EMPTY, NAIVE, serving
-from domain import sessions
+from rosterlog.domain.log import sessions
 
 CONNECTIONS, ROUNDS, SECONDS = 32, 3, 4
 MEMBERS = 31

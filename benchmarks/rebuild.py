@@ -27,12 +27,12 @@ from psycopg import Connection
 from benchmarks.library import events_per_second
 from benchmarks.rosters import District, record
 from benchmarks.server import database, say, server
-from domain import sessions
-from domain.event_codec import EventCodec
-from domain.events import RosterEvent
-from projections.projector import project
-from projections.rebuild import Rebuild
-from projections.tables import SCHEMA
+from rosterlog.domain.events import RosterEvent
+from rosterlog.domain.log import sessions
+from rosterlog.domain.log.event_codec import EventCodec
+from rosterlog.projections.projector.projector import project
+from rosterlog.projections.rebuild.rebuilding import Rebuild
+from rosterlog.projections.tables import SCHEMA
 
 EVENTS, CLASSES, ROUNDS, READERS, READER_PAUSE = 1_000_000, 20_000, 3, 4, 0.02
 LIVE = 500

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from itertools import islice
 from uuid import UUID
 
-from domain.classes import Class
-from domain.event_codec import EventCodec, IndexedEvent
-from domain.event_store import PostgresLog
-from domain.events import RosterAggregate, RosterEvent
-from domain.groups import Group
-from domain.users import User
-from domain.values import Provenance, Role
+from rosterlog.domain.classes import Class
+from rosterlog.domain.events import RosterAggregate, RosterEvent
+from rosterlog.domain.groups import Group
+from rosterlog.domain.log.event_codec import EventCodec, IndexedEvent
+from rosterlog.domain.log.event_store import PostgresLog
+from rosterlog.domain.users import User
+from rosterlog.domain.values import Provenance, Role
 
 BY = Provenance("benchmark", source="api")
 GROUPS, USERS_PER_CLASS, CLASS_SIZE = 200, 3, 30

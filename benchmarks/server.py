@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from api.embedded import EmbeddedPostgres
-from domain import sessions
-from migrations import commands
+from rosterlog.api.ops.embedded import EmbeddedPostgres
+from rosterlog.domain.log import sessions
+from rosterlog.migrations import commands
 
 
 @contextmanager

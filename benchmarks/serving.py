@@ -17,10 +17,10 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from starlette.responses import Response
 
-from api import server
-from api.app import create_app
-from api.schemas.answers import ClassMember, ClassMemberList
-from projections.tables import ClassMemberRow
+from rosterlog.api.app import create_app
+from rosterlog.api.http import server
+from rosterlog.api.rest.schemas.answers import ClassMember, ClassMemberList
+from rosterlog.projections.tables import ClassMemberRow
 
 EMPTY, NAIVE = "/benchmarks/empty", "/benchmarks/naive"
 START_SECONDS = 60

@@ -21,10 +21,10 @@ import uvloop
 from benchmarks.open_loop import Answers, Client, offer
 from benchmarks.server import database, say, server
 from benchmarks.traffic import Traffic
-from domain import sessions
-from domain.event_store import PostgresLog
-from domain.roster import Roster
-from domain.values import Provenance
+from rosterlog.domain.log import sessions
+from rosterlog.domain.log.event_store import PostgresLog
+from rosterlog.domain.roster import Roster
+from rosterlog.domain.values import Provenance
 
 COMMANDS_PER_S, READS_PER_S, SECONDS = 500, 1_000, 180
 CLASSES, USERS, CLASS_SIZE = 200, 2_000, 30

@@ -12,11 +12,11 @@ from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
-from domain.classes import Class
-from domain.decision import Decision, Verdict
-from domain.errors import DomainError, IdTaken, ItemsRefused, MembersRefused, TooManyWithdrawals, UserUnknown
-from domain.users import User
-from domain.values import Provenance, Role
+from rosterlog.domain.classes import Class
+from rosterlog.domain.deciding.decision import Decision, Verdict
+from rosterlog.domain.errors import DomainError, IdTaken, ItemsRefused, MembersRefused, TooManyWithdrawals, UserUnknown
+from rosterlog.domain.users import User
+from rosterlog.domain.values import Provenance, Role
 
 MOST_ITEMS = 10_000
 """Most items of one command (design: up to 10,000)."""

@@ -6,10 +6,10 @@ from uuid import UUID
 
 from eventsourcing.domain import Aggregate
 
-from domain import values
-from domain.errors import ClassArchived, EnrolledInOtherRole, MemberUnknown
-from domain.events import RosterAggregate, RosterEvent
-from domain.values import Groups, Provenance, Role, Settings
+from rosterlog.domain import values
+from rosterlog.domain.errors import ClassArchived, EnrolledInOtherRole, MemberUnknown
+from rosterlog.domain.events import RosterAggregate, RosterEvent
+from rosterlog.domain.values import Groups, Provenance, Role, Settings
 
 
 class Class(RosterAggregate):

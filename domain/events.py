@@ -8,7 +8,7 @@ from uuid import UUID
 
 from eventsourcing.domain import Aggregate
 
-from domain.values import Groups, Provenance
+from rosterlog.domain.values import Groups, Provenance
 
 
 class RosterEvent(Aggregate.Event):

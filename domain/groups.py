@@ -5,9 +5,9 @@ from uuid import UUID
 
 from eventsourcing.domain import Aggregate
 
-from domain import values
-from domain.events import RosterAggregate, RosterEvent
-from domain.values import Provenance
+from rosterlog.domain import values
+from rosterlog.domain.events import RosterAggregate, RosterEvent
+from rosterlog.domain.values import Provenance
 
 
 class Group(RosterAggregate):

@@ -3,15 +3,15 @@
 from datetime import date
 from uuid import UUID
 
-from domain import bulk
-from domain.bulk import Enrolment, Items, Member, Registration, RosterRules
-from domain.classes import Class
-from domain.commanding import CommandedApplication, command
-from domain.decision import Decision, Verdict
-from domain.errors import ClassDeleted, ClassUnknown, GroupUnknown, IdTaken, UserUnknown
-from domain.groups import Group
-from domain.users import User
-from domain.values import Expected, Provenance, Role, Settings
+from rosterlog.domain import bulk
+from rosterlog.domain.bulk import Enrolment, Items, Member, Registration, RosterRules
+from rosterlog.domain.classes import Class
+from rosterlog.domain.deciding.commanding import CommandedApplication, command
+from rosterlog.domain.deciding.decision import Decision, Verdict
+from rosterlog.domain.errors import ClassDeleted, ClassUnknown, GroupUnknown, IdTaken, UserUnknown
+from rosterlog.domain.groups import Group
+from rosterlog.domain.users import User
+from rosterlog.domain.values import Expected, Provenance, Role, Settings
 
 
 class Roster(CommandedApplication):

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from eventsourcing.domain import Aggregate
 
-from domain.events import RosterAggregate, RosterEvent
-from domain.values import Provenance
+from rosterlog.domain.events import RosterAggregate, RosterEvent
+from rosterlog.domain.values import Provenance
 
 
 class User(RosterAggregate):

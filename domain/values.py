@@ -13,7 +13,7 @@ from typing import Any
 from unicodedata import category
 from uuid import UUID
 
-from domain.errors import InvalidValue
+from rosterlog.domain.errors import InvalidValue
 
 NAME_LENGTH = 100
 """Most characters of a name, after trimming (design: names are 1 to 100 characters)."""

@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.pool import NullPool
 
-from domain import sessions
+from rosterlog.domain.log import sessions
 
 _HERE = Path(__file__).parent
 

@@ -3,14 +3,14 @@
 from alembic import context
 from sqlalchemy import Connection, text
 
-from projections.tables import Table
+from rosterlog.projections.tables import Table
 
 VERSION_SCHEMA = "public"
 """Where Alembic's own table is, whatever the search path says."""
 MIGRATE_LOCK = 7_316_002
 """Key of the advisory lock that makes migrations wait for each other."""
 LOCK_SECONDS = 2
-"""How long a migration waits for a table that others use, while appends wait behind it: less than these wait (`domain.sessions`)."""
+"""Seconds that a migration waits for a table in use; appends wait longer (`rosterlog.domain.log.sessions`)."""
 
 
 def run_on(connection: Connection) -> None:

@@ -6,10 +6,10 @@ from typing import Any
 from psycopg import Connection
 from psycopg.rows import class_row
 
-from projections import rebuild
-from projections.rebuild import RebuildState
-from projections.status import ProjectionStatus, projection_status
-from projections.tables import SCHEMA
+from rosterlog.projections.rebuild import rebuilding as rebuild
+from rosterlog.projections.rebuild.rebuilding import RebuildState
+from rosterlog.projections.status import ProjectionStatus, projection_status
+from rosterlog.projections.tables import SCHEMA
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import Any
 from psycopg import Connection
 from psycopg.rows import class_row
 
-from projections import skips
-from projections.runner import PROJECT_LOCK
-from projections.skips import Skip
-from projections.tables import SCHEMA
+from rosterlog.projections.projector import skips
+from rosterlog.projections.projector.runner import PROJECT_LOCK
+from rosterlog.projections.projector.skips import Skip
+from rosterlog.projections.tables import SCHEMA
 
 STALLED_SECONDS = 10
 """How long there may be something to project without any progress before the projection counts as stalled."""

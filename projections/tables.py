@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ENUM, JSONB, TIMESTAMP
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from domain.values import NAME_LENGTH, Role
+from rosterlog.domain.values import NAME_LENGTH, Role
 
 SCHEMA = "roster"
 """Where readers find the tables."""

@@ -13,11 +13,11 @@ import psycopg
 import pytest
 from psycopg import Connection
 
-from api.embedded import Binaries, EmbeddedPostgres
-from domain.event_store import PostgresLog
-from domain.roster import Roster
-from domain.values import Provenance
-from migrations import commands
+from rosterlog.api.ops.embedded import Binaries, EmbeddedPostgres
+from rosterlog.domain.log.event_store import PostgresLog
+from rosterlog.domain.roster import Roster
+from rosterlog.domain.values import Provenance
+from rosterlog.migrations import commands
 
 TEMPLATE = "template_rosterlog"
 DISK = Path("/tmp")

@@ -6,7 +6,7 @@ from shutil import chown
 
 from psycopg.conninfo import conninfo_to_dict
 
-from api.embedded import EmbeddedPostgres
+from rosterlog.api.ops.embedded import EmbeddedPostgres
 
 
 def own(path: Path, server: EmbeddedPostgres) -> None:

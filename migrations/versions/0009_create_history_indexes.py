@@ -21,7 +21,7 @@ INDEXES = {
     "endings_class_id_idx": "endings (class_id, notification_id)",
     "endings_user_id_idx": "endings (user_id, notification_id) WHERE user_id IS NOT NULL",
     "endings_group_id_idx": "endings (group_id, notification_id) WHERE topic = 'UserRemoved'",
-    # Of the place in the log as an expression: see projections/history.py.
+    # Of the place in the log as an expression: see projections/reading/history.py.
     "events_topic_idx": "events (topic, (notification_id + 0))",
     "events_source_idx": "events (source, (notification_id + 0))",
     "events_source_topic_idx": "events (source, topic, (notification_id + 0))",

@@ -30,5 +30,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     # What a rebuild that crashed left behind, from this release on, uses the enum that an earlier migration drops.
     op.execute("DROP TABLE IF EXISTS roster_shadow.member_events CASCADE")
-    before = importlib.import_module("migrations.versions.0005_create_classes").MEMBERSHIP_ID
+    before = importlib.import_module("rosterlog.migrations.versions.0005_create_classes").MEMBERSHIP_ID
     op.execute(before.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION"))

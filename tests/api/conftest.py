@@ -9,10 +9,10 @@ import pytest
 import uvicorn
 from starlette.types import ASGIApp
 
-from api.app import create_app
-from api.embedded import EmbeddedPostgres
-from api.server import OPTIONS
-from api.settings import Settings
+from rosterlog.api.app import create_app
+from rosterlog.api.http.server import OPTIONS
+from rosterlog.api.ops.embedded import EmbeddedPostgres
+from rosterlog.api.settings import Settings
 from tests.api.client import Api
 from tests.api.identity import Provider, trusting
 from tests.api.town import Town

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import OKPAlgorithm
 
-from api.policy import SCOPES
-from api.settings import Settings
+from rosterlog.api.rest.policy import SCOPES
+from rosterlog.api.settings import Settings
 
 ISSUER, AUDIENCE = "https://idp.example", "rosterlog"
 DROP = object()

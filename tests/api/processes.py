@@ -16,7 +16,7 @@ from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import Any
 
-from api import cli
+from rosterlog.api.cli import main as cli
 
 SECONDS = 120
 

@@ -7,8 +7,8 @@ from typing import Any, Generic, TypeVar
 
 import pytest
 
-from domain.errors import DomainError
-from domain.events import RosterAggregate, RosterEvent
+from rosterlog.domain.errors import DomainError
+from rosterlog.domain.events import RosterAggregate, RosterEvent
 
 A = TypeVar("A", bound=RosterAggregate)
 Error = TypeVar("Error", bound=DomainError)

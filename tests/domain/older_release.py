@@ -6,7 +6,7 @@ from uuid import UUID
 
 from psycopg import Connection
 
-from domain import digest
+from rosterlog.domain.log import digest
 
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock(7316001)"
 HEAD = """

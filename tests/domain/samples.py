@@ -5,11 +5,11 @@ from uuid import UUID
 
 from eventsourcing.utils import get_topic
 
-from domain.classes import Class
-from domain.events import RosterEvent
-from domain.groups import Group
-from domain.users import User
-from domain.values import Provenance, Role
+from rosterlog.domain.classes import Class
+from rosterlog.domain.events import RosterEvent
+from rosterlog.domain.groups import Group
+from rosterlog.domain.users import User
+from rosterlog.domain.values import Provenance, Role
 
 CLASS = UUID("0a0a0a0a-0000-4000-8000-000000000001")
 GROUP = UUID("0b0b0b0b-0000-4000-8000-000000000002")

@@ -7,11 +7,11 @@ import msgspec
 import pytest
 from psycopg import Connection
 
-from domain.bulk import Enrolment, Items, Member, Refused, Registration, RosterRules, outcomes
-from domain.decision import Outcome
-from domain.errors import ClassArchived, ClassDeleted, ItemsRefused, MembersRefused, TooManyWithdrawals, VersionStale
-from domain.roster import Roster
-from domain.values import Role
+from rosterlog.domain.bulk import Enrolment, Items, Member, Refused, Registration, RosterRules, outcomes
+from rosterlog.domain.deciding.decision import Outcome
+from rosterlog.domain.errors import ClassArchived, ClassDeleted, ItemsRefused, MembersRefused, TooManyWithdrawals, VersionStale
+from rosterlog.domain.roster import Roster
+from rosterlog.domain.values import Role
 from tests.conftest import by
 
 GROUP, CLASS, ART, ANNA, BEN, CARL = (UUID(int=number) for number in range(1, 7))

@@ -8,9 +8,9 @@ from uuid import UUID
 
 import pytest
 
-from domain.classes import Class
-from domain.errors import ClassArchived, EnrolledInOtherRole, InvalidValue, MemberUnknown
-from domain.values import Role
+from rosterlog.domain.classes import Class
+from rosterlog.domain.errors import ClassArchived, EnrolledInOtherRole, InvalidValue, MemberUnknown
+from rosterlog.domain.values import Role
 from tests.conftest import by
 from tests.domain.given import given
 

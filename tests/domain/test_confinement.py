@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg import Connection
 
-from api.embedded import EmbeddedPostgres
-from domain.errors import ClassUnknown, DomainError, GroupUnknown, IdTaken, MemberUnknown, UserRemoved, UserUnknown
-from domain.event_store import PostgresLog
-from domain.roster import Roster
-from domain.values import Role
+from rosterlog.api.ops.embedded import EmbeddedPostgres
+from rosterlog.domain.errors import ClassUnknown, DomainError, GroupUnknown, IdTaken, MemberUnknown, UserRemoved, UserUnknown
+from rosterlog.domain.log.event_store import PostgresLog
+from rosterlog.domain.roster import Roster
+from rosterlog.domain.values import Role
 from tests.conftest import TEMPLATE, by, fresh_database
 from tests.domain.threads import together
 from tests.projections.model import Model

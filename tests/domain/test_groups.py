@@ -4,8 +4,8 @@ from uuid import UUID
 
 import pytest
 
-from domain.errors import InvalidValue
-from domain.groups import Group
+from rosterlog.domain.errors import InvalidValue
+from rosterlog.domain.groups import Group
 from tests.conftest import by
 from tests.domain.given import given
 

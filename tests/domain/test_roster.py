@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from domain.decision import Outcome
-from domain.errors import (
+from rosterlog.domain.deciding.decision import Outcome
+from rosterlog.domain.errors import (
     ClassArchived,
     ClassDeleted,
     ClassUnknown,
@@ -24,9 +24,9 @@ from domain.errors import (
     UserUnknown,
     VersionStale,
 )
-from domain.event_store import PostgresLog
-from domain.roster import Roster
-from domain.values import Role
+from rosterlog.domain.log.event_store import PostgresLog
+from rosterlog.domain.roster import Roster
+from rosterlog.domain.values import Role
 from tests.conftest import by
 
 GROUP, OTHER_GROUP, CLASS, USER, OTHER_USER = (UUID(int=number) for number in range(1, 6))

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from domain.users import User
+from rosterlog.domain.users import User
 from tests.conftest import by
 from tests.domain.given import given
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from domain import values
-from domain.errors import InvalidValue
-from domain.values import Provenance
+from rosterlog.domain import values
+from rosterlog.domain.errors import InvalidValue
+from rosterlog.domain.values import Provenance
 
 NUL, LONE = "a\0b", "a\ud800b"
 

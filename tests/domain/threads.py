@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 from psycopg import Connection
 
-from domain.append import APPEND_LOCK
+from rosterlog.domain.log.append import APPEND_LOCK
 
 PATIENCE_SECONDS = 60
 """How long to wait for what comes within a second or few: longer than any machine that runs the tests is too busy for."""

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import psycopg
 
-from projections.status import projection_status
+from rosterlog.projections.status import projection_status
 from tests.api.processes import rosterlog
 from tests.domain.threads import eventually
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import psycopg
 
-from api.embedded import Binaries, EmbeddedPostgres
+from rosterlog.api.ops.embedded import Binaries, EmbeddedPostgres
 from tests.api.processes import SECONDS, Program, environment
 from tests.conftest import DISK, folder
 from tests.domain.threads import eventually

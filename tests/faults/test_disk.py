@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.embedded import Binaries
+from rosterlog.api.ops.embedded import Binaries
 from tests.faults.disk import LimitedFiles, SmallDisk, ways
 from tests.faults.site import answers, own_server, site
 

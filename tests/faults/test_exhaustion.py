@@ -8,8 +8,8 @@ import httpx
 import psycopg
 from psycopg import Connection
 
-from api.embedded import Binaries
-from domain.event_store import APPEND_LOCK
+from rosterlog.api.ops.embedded import Binaries
+from rosterlog.domain.log.event_store import APPEND_LOCK
 from tests.api.client import Api, problem
 from tests.conftest import execute
 from tests.domain.threads import eventually, together

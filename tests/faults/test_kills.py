@@ -7,10 +7,10 @@ from uuid import uuid4
 
 import psycopg
 
-from api.embedded import Binaries, EmbeddedPostgres
-from domain.event_store import PostgresLog
-from domain.roster import Roster
-from migrations import commands
+from rosterlog.api.ops.embedded import Binaries, EmbeddedPostgres
+from rosterlog.domain.log.event_store import PostgresLog
+from rosterlog.domain.roster import Roster
+from rosterlog.migrations import commands
 from tests.conftest import DISK, by, execute, folder
 from tests.domain.threads import eventually
 from tests.faults.site import end_server, own_server, site

@@ -26,7 +26,7 @@ def proxy(database: str) -> Iterator[Proxy]:
 @pytest.fixture
 def api(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     """Serve with little patience, over the proxy."""
-    for module in ("api.reads", "projections.visibility", "projections.head"):
+    for module in ("rosterlog.api.reading.reads", "rosterlog.projections.following.visibility", "rosterlog.projections.following.head"):
         monkeypatch.setattr(f"{module}.SILENT_SECONDS", SILENT_SECONDS)
     monkeypatch.setattr("api.service.ANSWER_SECONDS", SILENT_SECONDS)
     with serving(make_conninfo(proxy.conninfo, connect_timeout=2)) as client:

@@ -8,8 +8,8 @@ import psycopg
 import pytest
 from alembic.config import Config
 
-from api.database import DatabaseUnusable, migrate_to
-from migrations import commands
+from rosterlog.api.ops.database import DatabaseUnusable, migrate_to
+from rosterlog.migrations import commands
 from tests.api.processes import rosterlog
 from tests.domain.threads import eventually
 from tests.faults.site import Site, site
@@ -88,7 +88,7 @@ def test_commands_go_on_while_a_migration_waits_for_a_long_transaction(tomorrow:
 def test_a_migration_that_never_gets_its_turn_changes_nothing_and_says_what_to_do(
     tomorrow: None, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.database.MIGRATE_SECONDS", 0)
+    monkeypatch.setattr("rosterlog.api.ops.database.MIGRATE_SECONDS", 0)
     before = commands.current(database)
     with psycopg.connect(database) as reader:
         reader.execute("SELECT count(*) FROM log.events")

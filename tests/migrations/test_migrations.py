@@ -12,10 +12,10 @@ from alembic.script import ScriptDirectory
 from psycopg import Connection
 from sqlalchemy.exc import DBAPIError
 
-from domain.roster import Roster
-from migrations import commands
-from projections import loading, shadow
-from projections.tables import SCHEMA, SHADOW, Table
+from rosterlog.domain.roster import Roster
+from rosterlog.migrations import commands
+from rosterlog.projections.rebuild import loading, shadow
+from rosterlog.projections.tables import SCHEMA, SHADOW, Table
 from tests.conftest import by, execute
 from tests.projections.catalog import definitions
 from tests.projections.tables import GROUP

@@ -2,11 +2,11 @@
 
 import json
 
-from api.embedded import EmbeddedPostgres
-from domain import sessions
-from migrations import commands
-from projections import catalog
-from projections.catalog import Catalog
+from rosterlog.api.ops.embedded import EmbeddedPostgres
+from rosterlog.domain.log import sessions
+from rosterlog.migrations import commands
+from rosterlog.projections.verify import catalog
+from rosterlog.projections.verify.catalog import Catalog
 from tests.conftest import folder
 
 

@@ -6,8 +6,8 @@ from uuid import UUID, uuid4
 
 from psycopg import Connection
 
-from domain import digest, fence
-from domain.event_codec import EventCodec
+from rosterlog.domain.log import digest, fence
+from rosterlog.domain.log.event_codec import EventCodec
 from tests.domain.samples import samples
 
 INSERT = """

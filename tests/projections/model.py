@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from domain.values import Role
+from rosterlog.domain.values import Role
 
 
 @dataclass

@@ -5,10 +5,10 @@ from uuid import UUID
 
 from psycopg import Connection
 
-from domain.roster import Roster
-from domain.values import Role
-from projections.projector import project
-from projections.tables import SCHEMA
+from rosterlog.domain.roster import Roster
+from rosterlog.domain.values import Role
+from rosterlog.projections.projector.projector import project
+from rosterlog.projections.tables import SCHEMA
 from tests.conftest import by
 
 GROUP, OTHER_GROUP, DELETED_GROUP = UUID(int=1), UUID(int=2), UUID(int=3)

@@ -9,15 +9,15 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from psycopg import Connection
 
-from api.embedded import EmbeddedPostgres
-from domain.errors import DomainError
-from domain.event_store import PostgresLog
-from domain.roster import Roster
-from domain.values import Role
-from projections.projector import project
-from projections.rebuild import Rebuild
-from projections.tables import SCHEMA
-from projections.verify_log import verify_log
+from rosterlog.api.ops.embedded import EmbeddedPostgres
+from rosterlog.domain.errors import DomainError
+from rosterlog.domain.log.event_store import PostgresLog
+from rosterlog.domain.roster import Roster
+from rosterlog.domain.values import Role
+from rosterlog.projections.projector.projector import project
+from rosterlog.projections.rebuild.rebuilding import Rebuild
+from rosterlog.projections.tables import SCHEMA
+from rosterlog.projections.verify.log_check import verify_log
 from tests.conftest import TEMPLATE, by, fresh_database
 from tests.projections.model import Model
 from tests.projections.tables import project_all, rows, start_over

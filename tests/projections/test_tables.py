@@ -11,10 +11,10 @@ from psycopg import Connection
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from domain.roster import Roster
-from domain.values import Role
-from migrations import commands
-from projections.tables import ClassMemberRow, ClassRow, GroupRow, UserRow
+from rosterlog.domain.roster import Roster
+from rosterlog.domain.values import Role
+from rosterlog.migrations import commands
+from rosterlog.projections.tables import ClassMemberRow, ClassRow, GroupRow, UserRow
 from tests.projections.catalog import definitions
 from tests.projections.tables import CLASS, GROUP, OTHER_CLASS, OTHER_USER, USER, project_all, record_everything
 

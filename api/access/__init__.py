@@ -1,0 +1,1 @@
+"""Who may: tokens, keys, confinement, and the guard of loopback."""

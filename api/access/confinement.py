@@ -1,0 +1,29 @@
+"""To which groups a caller is confined: what is of others is to them as if it did not exist.
+
+A token's claim says so (`rosterlog.api.access.tokens`). Reads pass the groups on to their statements, each of whose sources knows which of
+its rows belong to them (`rosterlog.projections.reading.queries`, `rosterlog.projections.reading.history`); commands to their decision, to
+which all else is unknown (`rosterlog.domain.deciding.decision`).
+"""
+
+from typing import Any
+
+from starlette.requests import Request
+
+from rosterlog.domain.values import Groups
+
+
+def groups_of(request: Request) -> Groups:
+    """Return the groups that the caller of a request is confined to, None where to none."""
+    principal = getattr(request.state, "principal", None)
+    groups: Groups = principal.groups if principal is not None else None
+    return groups
+
+
+def parameters(groups: Groups) -> dict[str, Any]:
+    """Return the groups as a parameter of a statement; a statement for callers who are not confined has none."""
+    return {} if groups is None else {"groups": list(groups)}
+
+
+def question(groups: Groups) -> tuple[str, ...]:
+    """Return the groups as a part of a question that is gathered with others (see `rosterlog.projections.reading.many`)."""
+    return () if groups is None else (f"{{{','.join(map(str, groups))}}}",)

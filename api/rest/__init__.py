@@ -1,0 +1,1 @@
+"""The HTTP API: routes, schemas, the policy of each operation."""

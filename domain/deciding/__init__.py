@@ -1,0 +1,1 @@
+"""How a command is decided: one unit of work, the known aggregates, the writer, idempotency."""

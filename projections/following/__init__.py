@@ -1,0 +1,1 @@
+"""Waiting for the head of the log, or for a position in the tables."""

@@ -1,0 +1,1 @@
+"""Rebuilding the read tables beside those that serve."""

@@ -1,0 +1,1 @@
+"""Proofs that log and tables are as they should be."""
