@@ -20,7 +20,18 @@ from rosterlog.api.ops.logs import access_logger
 from rosterlog.api.ops.metrics import Metrics
 from rosterlog.api.rest.openapi import documented
 from rosterlog.api.rest.policy import OPEN_METRICS, POLICIES
-from rosterlog.api.rest.routes import bulk, classes, docs, events, groups, members, metrics, projections, service, users
+from rosterlog.api.rest.routes import (
+    bulk,
+    classes,
+    docs,
+    events,
+    groups,
+    members,
+    metrics,
+    projections,
+    service,
+    users,
+)
 from rosterlog.api.service import Service
 from rosterlog.api.settings import Settings
 
@@ -42,7 +53,9 @@ def create_app(conninfo: Callable[[], str], settings: Settings | None = None) ->
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        running = Service(Databases.of(conninfo(), settings), counted, settings, tokens.keys if tokens else None)
+        running = Service(
+            Databases.of(conninfo(), settings), counted, settings, tokens.keys if tokens else None
+        )
         app.state.service = running
         if tokens is not None:
             tokens.keys.prepare()
@@ -58,7 +71,10 @@ def create_app(conninfo: Callable[[], str], settings: Settings | None = None) ->
         redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
-    routers = [routes.router for routes in (members, classes, users, groups, bulk, events, projections, service, metrics)]
+    routers = [
+        routes.router
+        for routes in (members, classes, users, groups, bulk, events, projections, service, metrics)
+    ]
     for router in (*routers, docs.router(app)):
         app.router.routes.extend(router.routes)
     problems.install(app)
@@ -75,6 +91,8 @@ def create_app(conninfo: Callable[[], str], settings: Settings | None = None) ->
         app.add_middleware(LocalOnly)
     app.add_middleware(Once)
     app.add_middleware(Matching, operations=Operations(app.routes, policies))
-    app.add_middleware(Requests, metrics=counted, access=access_logger() if settings.access_log else None)
+    app.add_middleware(
+        Requests, metrics=counted, access=access_logger() if settings.access_log else None
+    )
     app.add_middleware(HeadAsGet)
     return app

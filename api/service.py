@@ -49,7 +49,9 @@ logger = logging.getLogger(__name__)
 class Service:
     """Write side, read side, projector and operations of one process on one database."""
 
-    def __init__(self, databases: Databases, metrics: Metrics, settings: Settings, keys: Keys | None = None) -> None:
+    def __init__(
+        self, databases: Databases, metrics: Metrics, settings: Settings, keys: Keys | None = None
+    ) -> None:
         """Serve `databases` as `settings` say, counting with `metrics`; tokens are checked with `keys`."""
         self._databases = databases
         self.metrics = metrics
@@ -75,13 +77,17 @@ class Service:
         self._readiness = Readiness(
             lambda: self._probing.answer(standing, ANSWER_SECONDS),
             self.reads.position_shown,
-            lambda: asyncio.get_running_loop().run_in_executor(self._looking, self._log.max_notification_id),
+            lambda: asyncio.get_running_loop().run_in_executor(
+                self._looking, self._log.max_notification_id
+            ),
             {
                 "replica-unavailable": lambda: replica is not None and replica.is_gone,
                 "keys-unreadable": lambda: keys is not None and keys.unreadable,
             },
         )
-        self._runner = Runner(databases.project, process_name("serve")) if settings.project else None
+        self._runner = (
+            Runner(databases.project, process_name("serve")) if settings.project else None
+        )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -108,7 +114,9 @@ class Service:
                 noting = asyncio.create_task(self._keep_noting())
                 closing.callback(noting.cancel)
             if self._runner is not None:
-                projecting = threading.Thread(target=self._runner.run, name="projector", daemon=True)
+                projecting = threading.Thread(
+                    target=self._runner.run, name="projector", daemon=True
+                )
                 projecting.start()
                 closing.push_async_callback(lambda: run_sync(projecting.join))
                 closing.callback(self._runner.stop)
@@ -116,7 +124,10 @@ class Service:
 
     def note(self) -> None:
         """Note for the metrics what the pools of connections say about themselves."""
-        self.metrics.note({"log": self._log.pool_stats()} | {name: pool.get_stats() for name, pool in self._pools.items()})
+        self.metrics.note(
+            {"log": self._log.pool_stats()}
+            | {name: pool.get_stats() for name, pool in self._pools.items()}
+        )
 
     async def _keep_noting(self) -> None:
         while True:
@@ -128,7 +139,10 @@ class Service:
         return self.reads if is_live(page) else self.expensive
 
     async def ask(self, question: Question[Answer]) -> Answer:
-        """Put an operator's question, one after the other, over a kept connection. Raises `StoreUnavailable`."""
+        """Put an operator's question, one after the other, over a kept connection.
+
+        Raises `StoreUnavailable`.
+        """
         return await self._operating.answer(question, ANSWER_SECONDS)
 
     async def condition(self) -> Condition:

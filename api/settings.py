@@ -17,46 +17,95 @@ Names = Annotated[tuple[str, ...], NoDecode]
 
 
 class Settings(BaseSettings):
-    """What an operator can set. Raises `pydantic.ValidationError`, which names the variable, for a value that can't be used."""
+    """What an operator can set.
+
+    Raises `pydantic.ValidationError`, which names the variable, for a value that can't be used.
+    """
 
     model_config = SettingsConfigDict(env_prefix="ROSTERLOG_", frozen=True)
 
-    database_url: str | None = Field(None, description="A PostgreSQL 15 to 18, by a direct connection; unset: the embedded one.")
-    write_database_url: str | None = Field(None, description="The same database, by the account that appends to the log.")
-    project_database_url: str | None = Field(None, description="The same database, by the account that projects and rebuilds.")
-    read_database_url: str | None = Field(None, description="A replica of the database, for reads of the read tables as they are.")
-    replica_fallback: bool = Field(True, description="Whether the primary answers a replica's reads where that is gone.")  # noqa: FBT003
-    data_dir: Path = Field(Path("data"), description="Where the embedded PostgreSQL keeps its files; not used beside database_url.")
-    auth_keys: str | None = Field(None, description="Keys to check tokens with: a JWK set's https address or file, or a key as PEM.")
-    auth_issuer: str | None = Field(None, validate_default=True, description="Who issues the tokens: their claim iss.")
-    auth_audience: str | None = Field(None, validate_default=True, description="Whom they are issued for: their claim aud.")
-    auth_algorithms: Names = Field(("RS256", "ES256", "EdDSA"), description="What tokens may be signed with.")
-    auth_token_types: Names = Field(("at+jwt",), description="Types of token that count: their header typ.")
+    database_url: str | None = Field(
+        None, description="A PostgreSQL 15 to 18, by a direct connection; unset: the embedded one."
+    )
+    write_database_url: str | None = Field(
+        None, description="The same database, by the account that appends to the log."
+    )
+    project_database_url: str | None = Field(
+        None, description="The same database, by the account that projects and rebuilds."
+    )
+    read_database_url: str | None = Field(
+        None, description="A replica of the database, for reads of the read tables as they are."
+    )
+    replica_fallback: bool = Field(
+        default=True,
+        description="Whether the primary answers a replica's reads where that is gone.",
+    )
+    data_dir: Path = Field(
+        Path("data"),
+        description="Where the embedded PostgreSQL keeps its files; not used beside database_url.",
+    )
+    auth_keys: str | None = Field(
+        None,
+        description="Keys to check tokens with: a JWK set's https address or file, or a key as PEM.",
+    )
+    auth_issuer: str | None = Field(
+        None, validate_default=True, description="Who issues the tokens: their claim iss."
+    )
+    auth_audience: str | None = Field(
+        None, validate_default=True, description="Whom they are issued for: their claim aud."
+    )
+    auth_algorithms: Names = Field(
+        ("RS256", "ES256", "EdDSA"), description="What tokens may be signed with."
+    )
+    auth_token_types: Names = Field(
+        ("at+jwt",), description="Types of token that count: their header typ."
+    )
     auth_scope_claim: str = Field("scope", description="The claim with a token's scopes.")
-    auth_actor_claim: str = Field("sub", description="The claim that names the actor: an opaque id, no e-mail address.")
-    auth_groups_claim: str = Field("roster_groups", description="The claim that confines a token to groups: a list of their ids.")
-    auth_clock_skew: int = Field(30, ge=0, le=300, description="Seconds that the issuer's clock may differ from ours.")
+    auth_actor_claim: str = Field(
+        "sub", description="The claim that names the actor: an opaque id, no e-mail address."
+    )
+    auth_groups_claim: str = Field(
+        "roster_groups",
+        description="The claim that confines a token to groups: a list of their ids.",
+    )
+    auth_clock_skew: int = Field(
+        30, ge=0, le=300, description="Seconds that the issuer's clock may differ from ours."
+    )
     metrics_open: bool = Field(False, description="Whether /metrics needs no token.")  # noqa: FBT003
-    host: str = Field("127.0.0.1", validate_default=True, description="The address to serve on; only loopback without authentication.")
+    host: str = Field(
+        "127.0.0.1",
+        validate_default=True,
+        description="The address to serve on; only loopback without authentication.",
+    )
     port: int = Field(8000, ge=1, le=65535, description="The port to serve on.")
     workers: int = Field(1, ge=1, le=64, description="How many processes serve.")
-    project: bool = Field(True, description="Whether serving processes project, too, or leave that to others.")  # noqa: FBT003
-    ready_strict: bool = Field(False, description="Whether /readyz is 503 for whatever is degraded.")  # noqa: FBT003
-    access_log: bool = Field(True, description="Whether each request leaves a line in the log.")  # noqa: FBT003
+    project: bool = Field(
+        default=True, description="Whether serving processes project, too, or leave that to others."
+    )
+    ready_strict: bool = Field(
+        default=False, description="Whether /readyz is 503 for whatever is degraded."
+    )
+    access_log: bool = Field(
+        default=True, description="Whether each request leaves a line in the log."
+    )
 
     @classmethod
     def defaults(cls) -> "Settings":
         """Return what holds where nothing is set, whatever the environment says."""
         return cls.model_construct()
 
-    @field_validator("database_url", "write_database_url", "project_database_url", "read_database_url")
+    @field_validator(
+        "database_url", "write_database_url", "project_database_url", "read_database_url"
+    )
     @classmethod
     def _readable(cls, value: str | None) -> str | None:
         try:
             conninfo_to_dict(value or "")
         except psycopg.ProgrammingError:
             # libpq's own words repeat the string, and with it the password.
-            raise ValueError("is no connection string of PostgreSQL, such as postgresql://user:password@host/database") from None
+            raise ValueError(
+                "is no connection string of PostgreSQL, such as postgresql://user:password@host/database"
+            ) from None
         return value or None
 
     @field_validator("write_database_url", "project_database_url", "read_database_url")
@@ -71,7 +120,9 @@ class Settings(BaseSettings):
     def _safe_keys(cls, value: str | None) -> str | None:
         address = urlsplit(value or "")
         if address.scheme == "http" and not is_loopback(address.hostname or ""):
-            raise ValueError("whoever sits between could give us keys of his own: use an https address")
+            raise ValueError(
+                "whoever sits between could give us keys of his own: use an https address"
+            )
         return value or None
 
     @field_validator("auth_issuer", "auth_audience")
@@ -86,7 +137,11 @@ class Settings(BaseSettings):
     @field_validator("auth_algorithms", "auth_token_types", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+        return (
+            tuple(part.strip() for part in value.split(",") if part.strip())
+            if isinstance(value, str)
+            else value
+        )
 
     @field_validator("auth_algorithms")
     @classmethod

@@ -29,7 +29,11 @@ def main(
     if name not in BENCHMARKS:
         raise typer.BadParameter(f"{name} is not one of {', '.join(BENCHMARKS)}")
     figures = soak.measure(seconds, scale) if name == "soak" else BENCHMARKS[name]()
-    print(json.dumps(figures) if as_json else "\n".join(f"{key + ':':24}{value}" for key, value in figures.items()))
+    print(
+        json.dumps(figures)
+        if as_json
+        else "\n".join(f"{key + ':':24}{value}" for key, value in figures.items())
+    )
 
 
 typer.run(main)

@@ -37,12 +37,14 @@ TABLE = """
 """
 UNLOCKED_INSERT = """
 INSERT INTO stored_events (originator_id, originator_version, topic, state) VALUES (gen_random_uuid(), 1, 'MemberEnrolled', decode(repeat('7b', 190), 'hex'));
-"""  # noqa: E501
+"""
 LOCKED_INSERT = f"BEGIN;\nLOCK TABLE stored_events IN EXCLUSIVE MODE;\nNOTIFY stored_events;{UNLOCKED_INSERT}COMMIT;\n"
 
 
 def measure() -> dict[str, Any]:
-    rates: dict[str, list[float]] = {name: [] for name in ("ours", "library", "locked_insert", "unlocked_insert")}
+    rates: dict[str, list[float]] = {
+        name: [] for name in ("ours", "library", "locked_insert", "unlocked_insert")
+    }
     missed = 0
     with server() as postgres:
         for number in range(1, ROUNDS + 1):
@@ -52,12 +54,19 @@ def measure() -> dict[str, Any]:
             rates["library"].append(_library(postgres))
             rates["locked_insert"].append(_pgbench(postgres, LOCKED_INSERT))
             rates["unlocked_insert"].append(_pgbench(postgres, UNLOCKED_INSERT))
-            say(f"round {number} of {ROUNDS}: " + ", ".join(f"{name} {found[-1]:,.0f}/s" for name, found in rates.items()))
+            say(
+                f"round {number} of {ROUNDS}: "
+                + ", ".join(f"{name} {found[-1]:,.0f}/s" for name, found in rates.items())
+            )
     medians = {name: statistics.median(found) for name, found in rates.items()}
     return {
         "writers": WRITERS,
         **{f"{name}_per_s": round(rate, 1) for name, rate in medians.items()},
-        **{f"ratio_to_{name}": round(medians["ours"] / rate, 2) for name, rate in medians.items() if name != "ours"},
+        **{
+            f"ratio_to_{name}": round(medians["ours"] / rate, 2)
+            for name, rate in medians.items()
+            if name != "ours"
+        },
         "missed": missed,
     }
 
@@ -67,16 +76,27 @@ def _ours(postgres: EmbeddedPostgres) -> tuple[float, int]:
     conninfo = database(postgres)
     log = PostgresLog(conninfo)
     roster = Roster(log)
-    group, users, classes = uuid4(), [uuid4() for _ in range(CLASS_SIZE)], [uuid4() for _ in range(OUR_CLASSES)]
+    group, users, classes = (
+        uuid4(),
+        [uuid4() for _ in range(CLASS_SIZE)],
+        [uuid4() for _ in range(OUR_CLASSES)],
+    )
     roster.create_group(group, "Benchmark", BY)
     for user in users:
         roster.register_user(user, BY)
     with ThreadPoolExecutor(WRITERS) as writers:
-        list(writers.map(lambda class_id: roster.create_class(class_id, group, "Benchmark", {}, BY), classes))
+        list(
+            writers.map(
+                lambda class_id: roster.create_class(class_id, group, "Benchmark", {}, BY), classes
+            )
+        )
     done = Event()
     with ThreadPoolExecutor(1) as threads:
         seen = threads.submit(_follow, conninfo, done)
-        rate = _rate(classes, lambda class_id: [roster.enrol(class_id, user, Role.STUDENT, BY) for user in users])
+        rate = _rate(
+            classes,
+            lambda class_id: [roster.enrol(class_id, user, Role.STUDENT, BY) for user in users],
+        )
         done.set()
         missed = (log.max_notification_id() or 0) - seen.result()
     roster.close()
@@ -91,15 +111,23 @@ def _follow(conninfo: str, done: Event) -> int:
         last_look = False
         while not last_look:
             last_look = done.wait(FOLLOW_SECONDS)
-            statement = "SELECT count(*), max(notification_id) FROM log.events WHERE notification_id > %s"
+            statement = (
+                "SELECT count(*), max(notification_id) FROM log.events WHERE notification_id > %s"
+            )
             count, upto = connection.execute(statement, [position]).fetchone() or (0, None)
             seen, position = seen + count, upto or position
     return seen
 
 
 def _library(postgres: EmbeddedPostgres) -> float:
-    environment = environment_of(database(postgres, migrated=False)) | {"POSTGRES_POOL_SIZE": str(WRITERS)}
-    group, users, classes = uuid4(), [uuid4() for _ in range(CLASS_SIZE)], [uuid4() for _ in range(LIBRARY_CLASSES)]
+    environment = environment_of(database(postgres, migrated=False)) | {
+        "POSTGRES_POOL_SIZE": str(WRITERS)
+    }
+    group, users, classes = (
+        uuid4(),
+        [uuid4() for _ in range(CLASS_SIZE)],
+        [uuid4() for _ in range(LIBRARY_CLASSES)],
+    )
     with StockApplication(environment) as application:
         for class_id in classes:
             application.save(Class.create(class_id, group, "Benchmark", {}, BY))

@@ -1,7 +1,8 @@
 """Histories, past states and differences over HTTP, in a small and in a large log; and the verification of the large one.
 
-Each kind of question is asked of both in turns, by one client, about things drawn at random. `growth` says how much longer the large takes.
-The baseline of the verification is the chain alone, in one loop in Python.
+Each kind of question is asked of both in turns, by one client, about things drawn at random.
+`growth` says how much longer the large takes. The baseline of the verification is the chain alone,
+in one loop in Python.
 """
 
 import http.client
@@ -64,7 +65,11 @@ class Log:
 
     def moment(self, *, after: int = 0) -> str:
         """Return a time in the later three quarters of the log, when everything exists, or so many events after the last one."""
-        self._position = self._position + after if after else self._draw.randrange(self._events // 4, self._events - WINDOW)
+        self._position = (
+            self._position + after
+            if after
+            else self._draw.randrange(self._events // 4, self._events - WINDOW)
+        )
         return quote((FIRST + self._position * STEP).isoformat())
 
     def ask(self, kind: str, path: str) -> None:
@@ -81,12 +86,18 @@ KINDS: dict[str, Question] = {
     "class_history": lambda log: f"/v1/classes/{log.class_id}/history",
     "user_history": lambda log: f"/v1/users/{log.user_id}/history",
     "group_history": lambda log: f"/v1/groups/{log.group_id}/history",
-    "actor_and_time_range": lambda log: f"/v1/history?actor={log.actor}&since={log.moment()}&until={log.moment(after=WINDOW)}",
+    "actor_and_time_range": lambda log: (
+        f"/v1/history?actor={log.actor}&since={log.moment()}&until={log.moment(after=WINDOW)}"
+    ),
     "as_of_roster": lambda log: f"/v1/classes/{log.class_id}/members?as_of={log.moment()}",
     "user_as_of": lambda log: f"/v1/users/{log.user_id}/memberships?as_of={log.moment()}",
     "group_rosters_as_of": lambda log: f"/v1/groups/{log.group_id}/rosters?as_of={log.moment()}",
-    "diff": lambda log: f"/v1/classes/{log.class_id}/diff?from={log.moment()}&to={log.moment(after=WINDOW)}",
-    "group_diff": lambda log: f"/v1/groups/{log.group_id}/diff?from={log.moment()}&to={log.moment(after=WINDOW)}",
+    "diff": lambda log: (
+        f"/v1/classes/{log.class_id}/diff?from={log.moment()}&to={log.moment(after=WINDOW)}"
+    ),
+    "group_diff": lambda log: (
+        f"/v1/groups/{log.group_id}/diff?from={log.moment()}&to={log.moment(after=WINDOW)}"
+    ),
 }
 
 
@@ -99,7 +110,10 @@ def measure(sizes: dict[str, int] = SIZES, requests: int = REQUESTS) -> dict[str
             districts[size] = fill(databases[size], events)
             say(f"{size}: {events} events filled in in {time.perf_counter() - began:.0f} s")
         with serving(databases["small"]) as small, serving(databases["large"]) as large:
-            logs = {"small": Log(districts["small"], sizes["small"], small), "large": Log(districts["large"], sizes["large"], large)}
+            logs = {
+                "small": Log(districts["small"], sizes["small"], small),
+                "large": Log(districts["large"], sizes["large"], large),
+            }
             _ask(logs, requests)
         found: dict[str, Any] = {"events": sizes} | {kind: _figures(logs, kind) for kind in KINDS}
         return found | {"verify": _verify(databases["large"], sizes["large"])}
@@ -132,7 +146,11 @@ def _verify(conninfo: str, events: int) -> dict[str, float]:
             baseline.append(_rate(events, lambda: _chain(connection)))
             say(f"verify: ours {ours[-1]:,.0f}/s, the chain alone in Python {baseline[-1]:,.0f}/s")
     rate, alone = statistics.median(ours), statistics.median(baseline)
-    return {"ours_per_s": round(rate), "chain_in_python_per_s": round(alone), "ratio": round(rate / alone, 2)}
+    return {
+        "ours_per_s": round(rate),
+        "chain_in_python_per_s": round(alone),
+        "ratio": round(rate / alone, 2),
+    }
 
 
 def _rate(events: int, work: Callable[[], object]) -> float:
@@ -142,24 +160,35 @@ def _rate(events: int, work: Callable[[], object]) -> float:
 
 
 def _chain(connection: psycopg.Connection[Any]) -> None:
-    columns = "notification_id, originator_id, originator_version, topic, recorded_at, state, digest"
+    columns = (
+        "notification_id, originator_id, originator_version, topic, recorded_at, state, digest"
+    )
     previous = digest.BEFORE_FIRST
     with connection.transaction(), connection.cursor("chain", binary=True) as cursor:
         cursor.itersize = 10_000
-        for *event, found in cursor.execute(f"SELECT {columns} FROM log.events ORDER BY notification_id"):
+        for *event, found in cursor.execute(
+            f"SELECT {columns} FROM log.events ORDER BY notification_id"
+        ):
             previous = digest.link(previous, *event)
             assert previous == found
 
 
 @contextmanager
 def serving(conninfo: str) -> Iterator[int]:
-    """Serve a database in a process of its own. Histories and past states are read from the log: the read tables stay empty."""
+    """Serve a database in a process of its own.
+
+    Histories and past states are read from the log: the read tables stay empty.
+    """
     with sessions.connect(conninfo) as connection:
-        connection.execute("UPDATE roster.checkpoint SET position = (SELECT max(notification_id) FROM log.events)")
+        connection.execute(
+            "UPDATE roster.checkpoint SET position = (SELECT max(notification_id) FROM log.events)"
+        )
     port = free_port()
     environment = os.environ | {"ROSTERLOG_DATABASE_URL": conninfo, "ROSTERLOG_PORT": str(port)}
     with subprocess.Popen(
-        [str(Path(sys.executable).with_name("rosterlog")), "serve"], env=environment, stderr=subprocess.DEVNULL
+        [str(Path(sys.executable).with_name("rosterlog")), "serve"],
+        env=environment,
+        stderr=subprocess.DEVNULL,
     ) as process:
         try:
             _wait_for(port)

@@ -42,12 +42,22 @@ def _rates(conninfo: str, roster: Roster, group: UUID) -> list[float]:
     rates = []
     with serving(conninfo) as port:
         for number in range(1, ROUNDS + 1):
-            users, classes = _users(roster, MOST_ITEMS), _classes(roster, group, MOST_ITEMS // CLASS_SIZE + 1)
+            users, classes = (
+                _users(roster, MOST_ITEMS),
+                _classes(roster, group, MOST_ITEMS // CLASS_SIZE + 1),
+            )
             items = [
-                {"class_id": str(classes[index // CLASS_SIZE]), "user_id": str(user), "role": "student"} for index, user in enumerate(users)
+                {
+                    "class_id": str(classes[index // CLASS_SIZE]),
+                    "user_id": str(user),
+                    "role": "student",
+                }
+                for index, user in enumerate(users)
             ]
             began = time.perf_counter()
-            answer = httpx.post(f"http://127.0.0.1:{port}/v1/enrolments", json={"items": items}, timeout=60)
+            answer = httpx.post(
+                f"http://127.0.0.1:{port}/v1/enrolments", json={"items": items}, timeout=60
+            )
             rates.append(MOST_ITEMS / (time.perf_counter() - began))
             assert (answer.status_code, answer.json()["enrolled"]) == (200, MOST_ITEMS), answer.text
             say(f"round {number} of {ROUNDS}: {rates[-1]:,.0f} items/s")
@@ -59,7 +69,11 @@ def _costs(roster: Roster, group: UUID) -> tuple[float, float]:
     users = _users(roster, LONG)
     short, long = _classes(roster, group, 2)
     for class_id, length in ((short, SHORT), (long, LONG)):
-        roster.enrol_many(uuid4(), Items([Enrolment(class_id, user, Role.STUDENT) for user in users[: length - 1]]), BY)
+        roster.enrol_many(
+            uuid4(),
+            Items([Enrolment(class_id, user, Role.STUDENT) for user in users[: length - 1]]),
+            BY,
+        )
     took: dict[UUID, list[float]] = {short: [], long: []}
     for number in range(COMMANDS):
         for class_id, times in took.items():
@@ -77,6 +91,8 @@ def _users(roster: Roster, count: int) -> list[UUID]:
 
 def _classes(roster: Roster, group: UUID, count: int) -> list[UUID]:
     classes = [uuid4() for _ in range(count)]
-    for outcome in [roster.create_class.submit(class_id, group, "Benchmark", {}, BY) for class_id in classes]:
+    for outcome in [
+        roster.create_class.submit(class_id, group, "Benchmark", {}, BY) for class_id in classes
+    ]:
         outcome.result()
     return classes

@@ -23,9 +23,13 @@ def measure() -> dict[str, Any]:
         with serving(conninfo) as port:
             for number in range(1, ROUNDS + 1):
                 enrolments = _enrolments(conninfo)
-                empty.append(load(port, [[request("GET", EMPTY)]] * CONNECTIONS, SECONDS, 204).per_s)
+                empty.append(
+                    load(port, [[request("GET", EMPTY)]] * CONNECTIONS, SECONDS, 204).per_s
+                )
                 commands.append(load(port, enrolments, SECONDS, 201))
-                say(f"round {number} of {ROUNDS}: commands {commands[-1]}, empty route {empty[-1]:,.0f}/s")
+                say(
+                    f"round {number} of {ROUNDS}: commands {commands[-1]}, empty route {empty[-1]:,.0f}/s"
+                )
     ours, baseline = statistics.median(one.per_s for one in commands), statistics.median(empty)
     return {
         "ours_per_s": round(ours, 1),
@@ -40,18 +44,31 @@ def _enrolments(conninfo: str) -> list[list[bytes]]:
     """Make classes and users, and return for each connection the requests that fill its classes."""
     log = PostgresLog(conninfo)
     roster = Roster(log)
-    group, users, classes = uuid4(), [uuid4() for _ in range(CLASS_SIZE)], [uuid4() for _ in range(CLASSES)]
+    group, users, classes = (
+        uuid4(),
+        [uuid4() for _ in range(CLASS_SIZE)],
+        [uuid4() for _ in range(CLASSES)],
+    )
     roster.create_group(group, "Benchmark", BY)
     pending = [roster.register_user.submit(user, BY) for user in users]
-    pending += [roster.create_class.submit(class_id, group, "Benchmark", {}, BY) for class_id in classes]
+    pending += [
+        roster.create_class.submit(class_id, group, "Benchmark", {}, BY) for class_id in classes
+    ]
     for outcome in pending:
         outcome.result()
     roster.close()
     log.close()
     return [
-        [_enrolment(class_id, user) for class_id in classes[connection::CONNECTIONS] for user in users] for connection in range(CONNECTIONS)
+        [
+            _enrolment(class_id, user)
+            for class_id in classes[connection::CONNECTIONS]
+            for user in users
+        ]
+        for connection in range(CONNECTIONS)
     ]
 
 
 def _enrolment(class_id: UUID, user: UUID) -> bytes:
-    return request("POST", f"/v1/classes/{class_id}/members", {"user_id": str(user), "role": "student"})
+    return request(
+        "POST", f"/v1/classes/{class_id}/members", {"user_id": str(user), "role": "student"}
+    )

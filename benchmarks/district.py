@@ -1,6 +1,7 @@
 """A made-up district's log of any size, written row by row with its right digests: enrolments, role changes, withdrawals, removals.
 
-A class, a user and a group have as many events in a small log as in a large one; a large one has more of them.
+A class, a user and a group have as many events in a small log as in a large one; a large one has
+more of them.
 """
 
 import random
@@ -20,8 +21,28 @@ BATCH = 100_000
 FIRST = datetime(2025, 9, 1, tzinfo=UTC)
 STEP = timedelta(milliseconds=5)
 
-_COLUMNS = ("notification_id", "originator_id", "originator_version", "topic", "state", "recorded_at", "digest", *INDEX)
-_TYPES = ("int8", "uuid", "int8", "text", "bytea", "timestamptz", "bytea", *["uuid"] * 4, "text", "text")
+_COLUMNS = (
+    "notification_id",
+    "originator_id",
+    "originator_version",
+    "topic",
+    "state",
+    "recorded_at",
+    "digest",
+    *INDEX,
+)
+_TYPES = (
+    "int8",
+    "uuid",
+    "int8",
+    "text",
+    "bytea",
+    "timestamptz",
+    "bytea",
+    *["uuid"] * 4,
+    "text",
+    "text",
+)
 _COPY = f"COPY log.events ({', '.join(_COLUMNS)}) FROM STDIN (FORMAT BINARY)"
 
 
@@ -49,24 +70,48 @@ class District:
             yield self._row(user, "UserRegistered")
         for class_id in self.classes:
             self._group_of[class_id] = self._draw.choice(self.groups)
-            yield self._row(class_id, "ClassCreated", group_id=self._group_of[class_id], name="Mathematics 7b", settings={"room": "2.14"})
+            yield self._row(
+                class_id,
+                "ClassCreated",
+                group_id=self._group_of[class_id],
+                name="Mathematics 7b",
+                settings={"room": "2.14"},
+            )
         while self._left:
             yield self._change(self._draw.choice(self.classes))
 
     def _change(self, class_id: UUID) -> tuple[Any, ...]:
         members, chance = self._members[class_id], self._draw.random()
         user = self._draw.choice(self.users if chance < 0.7 or not members else list(members))
-        if user in self.removed or (chance < 0.7 and (user in members or len(members) >= CLASS_SIZE)):
+        if user in self.removed or (
+            chance < 0.7 and (user in members or len(members) >= CLASS_SIZE)
+        ):
             members.pop(user, None)
-            return self._row(class_id, "ClassRenamed", name="Mathematics 7c", previous_name="Mathematics 7b")
+            return self._row(
+                class_id, "ClassRenamed", name="Mathematics 7c", previous_name="Mathematics 7b"
+            )
         if user not in members:
             members[user] = "student"
-            return self._row(class_id, "MemberEnrolled", user_id=user, role="student", effective_on=None)
+            return self._row(
+                class_id, "MemberEnrolled", user_id=user, role="student", effective_on=None
+            )
         if chance < 0.85:
-            before, members[user] = members[user], "teacher" if members[user] == "student" else "student"
-            return self._row(class_id, "RoleChanged", user_id=user, role=members[user], previous_role=before, effective_on=None)
+            before, members[user] = (
+                members[user],
+                "teacher" if members[user] == "student" else "student",
+            )
+            return self._row(
+                class_id,
+                "RoleChanged",
+                user_id=user,
+                role=members[user],
+                previous_role=before,
+                effective_on=None,
+            )
         if chance < 0.99:
-            return self._row(class_id, "MemberWithdrawn", user_id=user, role=members.pop(user), effective_on=None)
+            return self._row(
+                class_id, "MemberWithdrawn", user_id=user, role=members.pop(user), effective_on=None
+            )
         self.removed.add(user)
         return self._row(user, "UserRemoved")
 
@@ -85,7 +130,16 @@ class District:
         at = FIRST + self._position * STEP
         event = (self._position, stream, self._version[stream], topic)
         self._digest = digest.link(self._digest, *event, at, state)
-        return (*event, state, at, self._digest, class_id, user_id, group_id or self._group_of.get(stream), *rest)
+        return (
+            *event,
+            state,
+            at,
+            self._digest,
+            class_id,
+            user_id,
+            group_id or self._group_of.get(stream),
+            *rest,
+        )
 
     def _id(self) -> UUID:
         return UUID(int=self._draw.getrandbits(128), version=4)

@@ -33,7 +33,9 @@ PROGRAM = str(Path(sys.executable).with_name("rosterlog"))
 def measure(seconds: float = SECONDS) -> dict[str, Any]:
     with server() as postgres:
         conninfo = database(postgres)
-        projector = subprocess.Popen([PROGRAM, "project"], env={**os.environ, "ROSTERLOG_DATABASE_URL": conninfo})
+        projector = subprocess.Popen(
+            [PROGRAM, "project"], env={**os.environ, "ROSTERLOG_DATABASE_URL": conninfo}
+        )
         log = PostgresLog(conninfo, pool_size=THREADS)
         try:
             load = _Load(conninfo, Roster(log))
@@ -105,7 +107,10 @@ class _Load:
         with sessions.connect(self._conninfo) as connection:
             connection.execute(f"LISTEN {PROJECTED_CHANNEL}")
             while not stop.is_set():
-                visible.extend((int(hint.payload), time.perf_counter()) for hint in connection.notifies(timeout=0.5))
+                visible.extend(
+                    (int(hint.payload), time.perf_counter())
+                    for hint in connection.notifies(timeout=0.5)
+                )
 
 
 def _lags(committed: dict[int, float], visible: list[tuple[int, float]]) -> list[float]:

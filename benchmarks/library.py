@@ -42,7 +42,9 @@ def environment_of(conninfo: str) -> dict[str, str]:
 
 
 class RosterView(PostgresTrackingRecorder):
-    def apply(self, statements: tuple[str, ...], parameters: dict[str, Any], tracking: Tracking) -> None:
+    def apply(
+        self, statements: tuple[str, ...], parameters: dict[str, Any], tracking: Tracking
+    ) -> None:
         with self.datastore.transaction(commit=True) as cursor:
             for statement in statements:
                 cursor.execute(statement, parameters, prepare=True)
@@ -63,20 +65,36 @@ class RosterProjection(Projection[RosterView]):
     name = "rosters"
 
     def process_event(self, domain_event: Any, tracking: Tracking) -> None:
-        fields = {**vars(domain_event), "id": domain_event.originator_id, "version": domain_event.originator_version}
+        fields = {
+            **vars(domain_event),
+            "id": domain_event.originator_id,
+            "version": domain_event.originator_version,
+        }
         fields |= {"at": domain_event.timestamp, "settings": Jsonb(fields.get("settings"))}
         self.view.apply(_OF_EVENT[type(domain_event)], fields, tracking)
 
 
 _OF_EVENT: dict[type[Any], tuple[str, ...]] = {
-    Group.Created: ("INSERT INTO roster.groups VALUES (%(id)s, %(name)s, %(at)s, %(at)s, %(version)s)",),
+    Group.Created: (
+        "INSERT INTO roster.groups VALUES (%(id)s, %(name)s, %(at)s, %(at)s, %(version)s)",
+    ),
     User.Created: ("INSERT INTO roster.users VALUES (%(id)s, %(at)s, %(version)s)",),
     User.Removed: ("DELETE FROM roster.users WHERE id = %(id)s",),
-    Class.Created: ("INSERT INTO roster.classes VALUES (%(id)s, %(group_id)s, %(name)s, %(settings)s, %(at)s, %(at)s, NULL, %(version)s)",),
-    Class.Renamed: ("UPDATE roster.classes SET name = %(name)s, updated_at = %(at)s, version = %(version)s WHERE id = %(id)s",),
+    Class.Created: (
+        "INSERT INTO roster.classes VALUES (%(id)s, %(group_id)s, %(name)s, %(settings)s, %(at)s, %(at)s, NULL, %(version)s)",
+    ),
+    Class.Renamed: (
+        "UPDATE roster.classes SET name = %(name)s, updated_at = %(at)s, version = %(version)s WHERE id = %(id)s",
+    ),
     Class.MemberEnrolled: (_ENROL, _VERSION),
-    Class.RoleChanged: ("UPDATE roster.class_members SET role = %(role)s WHERE class_id = %(id)s AND user_id = %(user_id)s", _VERSION),
-    Class.MemberWithdrawn: ("DELETE FROM roster.class_members WHERE class_id = %(id)s AND user_id = %(user_id)s", _VERSION),
+    Class.RoleChanged: (
+        "UPDATE roster.class_members SET role = %(role)s WHERE class_id = %(id)s AND user_id = %(user_id)s",
+        _VERSION,
+    ),
+    Class.MemberWithdrawn: (
+        "DELETE FROM roster.class_members WHERE class_id = %(id)s AND user_id = %(user_id)s",
+        _VERSION,
+    ),
 }
 
 
@@ -84,7 +102,8 @@ def events_per_second(conninfo: str, events: Sequence[StoredEvent]) -> float:
     """Record the events with the library's recorder, project them with its runner, and return how many it did a second."""
     environment = environment_of(conninfo)
     with StockApplication(environment) as application:
-        # In parts: its pipeline of thousands of statements waits for ever, both sides with full buffers.
+        # In parts: its pipeline of thousands of statements waits for ever, both sides with full
+        # buffers.
         for start in range(0, len(events), 500):
             application.recorder.insert_events(events[start : start + 500])
         head = application.recorder.max_notification_id()
@@ -92,7 +111,10 @@ def events_per_second(conninfo: str, events: Sequence[StoredEvent]) -> float:
         connection.execute("VACUUM ANALYZE")
     began = time.perf_counter()
     with ProjectionRunner(
-        application_class=StockApplication, projection_class=RosterProjection, view_class=RosterView, env=environment
+        application_class=StockApplication,
+        projection_class=RosterProjection,
+        view_class=RosterView,
+        env=environment,
     ) as runner:
         runner.wait(head, timeout=600)
         return len(events) / (time.perf_counter() - began)

@@ -29,9 +29,23 @@ def load(port: int, requests: list[list[bytes]], seconds: float, expected: int) 
     """Send each connection's requests, over and over, for so many seconds from another process; every answer has the expected status."""
     with TemporaryDirectory() as folder:
         file = Path(folder) / "requests.json"
-        file.write_text(json.dumps([[request.decode("latin-1") for request in connection] for connection in requests]))
-        command = [sys.executable, "-m", "benchmarks.load", str(port), str(file), str(seconds), str(expected)]
-        printed = subprocess.run(command, check=True, capture_output=True, text=True, timeout=seconds + 30).stdout
+        file.write_text(
+            json.dumps(
+                [[request.decode("latin-1") for request in connection] for connection in requests]
+            )
+        )
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.load",
+            str(port),
+            str(file),
+            str(seconds),
+            str(expected),
+        ]
+        printed = subprocess.run(
+            command, check=True, capture_output=True, text=True, timeout=seconds + 30
+        ).stdout
     return Measured(**json.loads(printed))
 
 
@@ -39,12 +53,16 @@ def request(method: str, path: str, body: Any = None, headers: tuple[str, ...] =
     """Return the bytes of one request."""
     content = b"" if body is None else json.dumps(body).encode()
     lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", *headers]
-    lines += ["Content-Type: application/json", f"Content-Length: {len(content)}"] if content else []
+    lines += (
+        ["Content-Type: application/json", f"Content-Length: {len(content)}"] if content else []
+    )
     return "\r\n".join([*lines, "", ""]).encode() + content
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, requests: Iterator[bytes], expected: int, until: float, took: list[float]) -> None:
+    def __init__(
+        self, requests: Iterator[bytes], expected: int, until: float, took: list[float]
+    ) -> None:
         self._requests = requests
         self._expected = b"HTTP/1.1 %d " % expected
         self._until = until
@@ -95,7 +113,11 @@ async def _run(port: int, requests: list[list[bytes]], seconds: float, expected:
     sources = [cycle(each) if each[0].startswith(b"GET") else iter(each) for each in requests]
     began = time.perf_counter()
     connections = [
-        (await loop.create_connection(lambda source=source: _Connection(source, expected, until, took), "127.0.0.1", port))[1]  # type: ignore[misc]
+        (
+            await loop.create_connection(
+                lambda source=source: _Connection(source, expected, until, took), "127.0.0.1", port
+            )
+        )[1]  # type: ignore[misc]
         for source in sources
     ]
     await asyncio.gather(*(connection.done for connection in connections))
@@ -106,5 +128,8 @@ async def _run(port: int, requests: list[list[bytes]], seconds: float, expected:
 
 if __name__ == "__main__":
     port, file, seconds, expected = sys.argv[1:]
-    prepared = [[one.encode("latin-1") for one in connection] for connection in json.loads(Path(file).read_text())]
+    prepared = [
+        [one.encode("latin-1") for one in connection]
+        for connection in json.loads(Path(file).read_text())
+    ]
     print(json.dumps(vars(uvloop.run(_run(int(port), prepared, float(seconds), int(expected))))))

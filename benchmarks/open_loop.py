@@ -1,7 +1,8 @@
 """An HTTP client for open-loop load: requests are due at fixed times, whether or not earlier ones were answered.
 
-A request that is due while every connection is busy waits for one, and its latency counts from when it was due. So an overloaded service
-shows as latency, and as requests that were not answered in the end, never as a load that politely waits for it (coordinated omission).
+A request that is due while every connection is busy waits for one, and its latency counts from when
+it was due. So an overloaded service shows as latency, and as requests that were not answered in the
+end, never as a load that politely waits for it (coordinated omission).
 """
 
 import asyncio
@@ -67,7 +68,9 @@ class Client:
         """Open every connection."""
         loop = asyncio.get_running_loop()
         for _ in range(CONNECTIONS):
-            _, connection = await loop.create_connection(lambda: _Connection(self), "127.0.0.1", self._port)
+            _, connection = await loop.create_connection(
+                lambda: _Connection(self), "127.0.0.1", self._port
+            )
             self._open.append(connection)
             self._idle.append(connection)
 
@@ -118,7 +121,9 @@ class _Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         request, self._request = self._request, None
         assert request is not None, "an answer that nobody asked for"
-        self._client.answers.note(request, self._parser.get_status_code(), time.perf_counter() - request.due)
+        self._client.answers.note(
+            request, self._parser.get_status_code(), time.perf_counter() - request.due
+        )
         self._parser = httptools.HttpResponseParser(self)
         self._loop.call_soon(self._client.freed, self)
 
@@ -127,7 +132,9 @@ class _Connection(asyncio.Protocol):
             self._client.answers.errors[f"{self._request.kind}: connection lost"] += 1
 
 
-async def offer(make: Callable[[float], Request], client: Client, per_s: float, seconds: float) -> None:
+async def offer(
+    make: Callable[[float], Request], client: Client, per_s: float, seconds: float
+) -> None:
     """Offer requests at a rate, at even distances, for so many seconds."""
     began = time.perf_counter()
     for number in range(int(per_s * seconds)):

@@ -1,7 +1,7 @@
 """Rebuilding a million events while the API serves readers, against copying the same log out, and against the library's runner.
 
-Rebuild and copy run in turns, each beside the same readers. The rebuild counts from its first statement to its switch, but for the
-comparison, which is told apart.
+Rebuild and copy run in turns, each beside the same readers. The rebuild counts from its first
+statement to its switch, but for the comparison, which is told apart.
 """
 
 import contextlib
@@ -43,10 +43,15 @@ LIBRARY_EVENTS, LIBRARY_CLASSES = 8_000, 160
 PROGRAM = str(Path(sys.executable).with_name("rosterlog"))
 
 
-def measure(events: int = EVENTS, classes: int = CLASSES, library_events: int = LIBRARY_EVENTS) -> dict[str, Any]:
+def measure(
+    events: int = EVENTS, classes: int = CLASSES, library_events: int = LIBRARY_EVENTS
+) -> dict[str, Any]:
     with server() as postgres:
         codec = EventCodec()
-        slice_ = [codec.to_stored_event(event) for event in islice(District(LIBRARY_CLASSES).events(), library_events)]
+        slice_ = [
+            codec.to_stored_event(event)
+            for event in islice(District(LIBRARY_CLASSES).events(), library_events)
+        ]
         library = events_per_second(database(postgres), slice_)
         say(f"the library: {library:,.0f}/s")
         conninfo = database(postgres)
@@ -57,7 +62,9 @@ def measure(events: int = EVENTS, classes: int = CLASSES, library_events: int = 
         with _readers(conninfo, [str(class_.id) for class_ in district.classes]) as counted:
             rounds = [_round(conninfo, events) for _ in range(ROUNDS)]
         reads, failed = counted
-        ours, copies, compare, rss = (statistics.median(column) for column in zip(*rounds, strict=True))
+        ours, copies, compare, rss = (
+            statistics.median(column) for column in zip(*rounds, strict=True)
+        )
     return {
         "events": events,
         "ours_per_s": round(ours),
@@ -80,13 +87,17 @@ def _grow(conninfo: str, happening: Iterator[RosterEvent], events: int) -> None:
         state = Rebuild(conninfo).run()
         assert state.started_at is not None
         assert state.updated_at is not None
-        rebuilding = (state.updated_at - state.started_at).total_seconds() - (state.compare_seconds or 0)
+        rebuilding = (state.updated_at - state.started_at).total_seconds() - (
+            state.compare_seconds or 0
+        )
         record(conninfo, happening, LIVE)
         began = time.perf_counter()
         while project(connection, SCHEMA, limit=1).events:
             pass
         live = (time.perf_counter() - began) / LIVE
-        say(f"{events:,} events: {rebuilding / state.done * 1e6:.1f} µs an event in a rebuild, {live * 1e3:.2f} ms one by one, live")
+        say(
+            f"{events:,} events: {rebuilding / state.done * 1e6:.1f} µs an event in a rebuild, {live * 1e3:.2f} ms one by one, live"
+        )
 
 
 def _head(connection: Connection[Any]) -> int:
@@ -98,22 +109,32 @@ def _head(connection: Connection[Any]) -> int:
 def _round(conninfo: str, events: int) -> tuple[float, float, float, float]:
     """Return events a second of a rebuild and of copying out, seconds of comparing, and the peak memory of the rebuild in MB."""
     copied = _copy_out(conninfo, events)
-    process = subprocess.Popen([PROGRAM, "rebuild"], env={**os.environ, "ROSTERLOG_DATABASE_URL": conninfo}, stdout=sys.stderr)
+    process = subprocess.Popen(
+        [PROGRAM, "rebuild"],
+        env={**os.environ, "ROSTERLOG_DATABASE_URL": conninfo},
+        stdout=sys.stderr,
+    )
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0, "the rebuild failed"
     with sessions.connect(conninfo, autocommit=False) as connection:
         statement = "SELECT extract(epoch FROM updated_at - started_at)::float8, compare_seconds FROM projections.rebuilds"
-        whole, compare = connection.execute(f"{statement} ORDER BY started_at DESC LIMIT 1").fetchone() or (0, 0)
+        whole, compare = connection.execute(
+            f"{statement} ORDER BY started_at DESC LIMIT 1"
+        ).fetchone() or (0, 0)
     ours = events / (whole - compare)
-    say(f"ours {ours:,.0f}/s, COPY out {copied:,.0f}/s, compared in {compare:.2f} s, {usage.ru_maxrss / 1024:.0f} MB")
+    say(
+        f"ours {ours:,.0f}/s, COPY out {copied:,.0f}/s, compared in {compare:.2f} s, {usage.ru_maxrss / 1024:.0f} MB"
+    )
     return ours, copied, compare, usage.ru_maxrss / 1024
 
 
 def _copy_out(conninfo: str, events: int) -> float:
     with sessions.connect(conninfo, autocommit=False) as connection, connection.cursor() as cursor:
         began = time.perf_counter()
-        with cursor.copy("COPY (SELECT * FROM log.events ORDER BY notification_id) TO STDOUT") as copy:
+        with cursor.copy(
+            "COPY (SELECT * FROM log.events ORDER BY notification_id) TO STDOUT"
+        ) as copy:
             for _ in copy:
                 pass
         return events / (time.perf_counter() - began)
@@ -128,7 +149,10 @@ def _readers(conninfo: str, classes: list[str]) -> Iterator[tuple[Any, Any]]:
     environment = {**os.environ, "ROSTERLOG_DATABASE_URL": conninfo, "ROSTERLOG_PORT": str(port)}
     serving = subprocess.Popen([PROGRAM, "serve"], env=environment, stdout=sys.stderr)
     counts = (multiprocessing.Value("q", 0), multiprocessing.Value("q", 0))
-    readers = [multiprocessing.Process(target=_read, args=(url, classes, seed, *counts), daemon=True) for seed in range(READERS)]
+    readers = [
+        multiprocessing.Process(target=_read, args=(url, classes, seed, *counts), daemon=True)
+        for seed in range(READERS)
+    ]
     try:
         _wait_until_ready(url)
         for reader in readers:
@@ -153,7 +177,9 @@ def _wait_until_ready(url: str) -> None:
     raise TimeoutError("the service did not become ready")
 
 
-def _read(url: str, classes: list[str], seed: int, reads: "Synchronized[int]", failed: "Synchronized[int]") -> None:
+def _read(
+    url: str, classes: list[str], seed: int, reads: "Synchronized[int]", failed: "Synchronized[int]"
+) -> None:
     """Read rosters and lists; what is not whole has failed: every class is there, and its roster is the one that was read before."""
     draw, known = random.Random(seed), dict[str, str]()
     own = draw.sample(classes, min(200, len(classes)))
@@ -163,7 +189,10 @@ def _read(url: str, classes: list[str], seed: int, reads: "Synchronized[int]", f
             try:
                 roster = client.get(f"/v1/classes/{class_id}/members?limit=1000")
                 page = client.get("/v1/classes?limit=10") if number % 10 == 0 else roster
-                whole = roster.status_code == page.status_code == 200 and known.setdefault(class_id, roster.text) == roster.text
+                whole = (
+                    roster.status_code == page.status_code == 200
+                    and known.setdefault(class_id, roster.text) == roster.text
+                )
                 whole = whole and (page is roster or len(page.json()["items"]) == 10)
             except httpx.HTTPError:
                 whole = False

@@ -25,7 +25,10 @@ class District:
         self._draw = random.Random(1)
         groups = [Group.create(self._id(), f"School {number}", BY) for number in range(GROUPS)]
         self.users = [User.register(self._id(), BY) for _ in range(classes * USERS_PER_CLASS)]
-        self.classes = [Class.create(self._id(), self._draw.choice(groups).id, f"Class {n}", {"room": n}, BY) for n in range(classes)]
+        self.classes = [
+            Class.create(self._id(), self._draw.choice(groups).id, f"Class {n}", {"room": n}, BY)
+            for n in range(classes)
+        ]
         self._created: list[RosterAggregate] = [*groups, *self.users, *self.classes]
         self._removed = set[UUID]()
 
@@ -44,7 +47,9 @@ class District:
 
     def _change_member(self, class_: Class) -> None:
         user = self._draw.choice(self.users).id
-        if user not in class_.members and (len(class_.members) < CLASS_SIZE or self._draw.random() < 0.5):
+        if user not in class_.members and (
+            len(class_.members) < CLASS_SIZE or self._draw.random() < 0.5
+        ):
             class_.enrol(user, Role.TEACHER if self._draw.random() < 0.1 else Role.STUDENT, BY)
             return
         member, role = self._draw.choice(list(class_.members.items()))
@@ -76,7 +81,9 @@ class District:
 def record(conninfo: str, events: Iterator[RosterEvent], count: int) -> None:
     """Append the next `count` events, in large appends."""
     log, codec = PostgresLog(conninfo), EventCodec()
-    stored: Iterator[IndexedEvent] = (codec.to_stored_event(event) for event in islice(events, count))
+    stored: Iterator[IndexedEvent] = (
+        codec.to_stored_event(event) for event in islice(events, count)
+    )
     while batch := list(islice(stored, APPEND)):
         log.insert_events(batch)
     log.close()

@@ -34,8 +34,13 @@ def serving(conninfo: str) -> Iterator[int]:
     program = Path(sys.executable).with_name("rosterlog")
     settings = {**environ, "ROSTERLOG_DATABASE_URL": conninfo}
     with ExitStack() as stack:
-        for command in ([str(program), "project"], [sys.executable, "-m", "benchmarks.serving", conninfo, str(port)]):
-            process = stack.enter_context(subprocess.Popen(command, env=settings, stderr=subprocess.DEVNULL))
+        for command in (
+            [str(program), "project"],
+            [sys.executable, "-m", "benchmarks.serving", conninfo, str(port)],
+        ):
+            process = stack.enter_context(
+                subprocess.Popen(command, env=settings, stderr=subprocess.DEVNULL)
+            )
             stack.callback(process.terminate)
             time.sleep(1)
         _wait_until_ready(f"http://127.0.0.1:{port}/readyz")
@@ -67,7 +72,9 @@ class Naive:
     async def __call__(self, class_id: UUID) -> ClassMemberList:
         async with AsyncSession(self._engine) as session:
             ordered = (ClassMemberRow.role, ClassMemberRow.created_at, ClassMemberRow.id)
-            rows = await session.scalars(select(ClassMemberRow).where(ClassMemberRow.class_id == class_id).order_by(*ordered))
+            rows = await session.scalars(
+                select(ClassMemberRow).where(ClassMemberRow.class_id == class_id).order_by(*ordered)
+            )
             items = [ClassMember.model_validate(row, from_attributes=True) for row in rows]
         return ClassMemberList(items=items, next_cursor=None)
 
@@ -79,7 +86,12 @@ async def empty() -> Response:
 def main(conninfo: str, port: int) -> None:
     app = create_app(lambda: conninfo)
     app.add_api_route(EMPTY, empty, include_in_schema=False)
-    app.add_api_route(f"{NAIVE}/{{class_id}}/members", Naive(conninfo).__call__, include_in_schema=False, response_model=ClassMemberList)
+    app.add_api_route(
+        f"{NAIVE}/{{class_id}}/members",
+        Naive(conninfo).__call__,
+        include_in_schema=False,
+        response_model=ClassMemberList,
+    )
     server.run(app, "127.0.0.1", port)
 
 

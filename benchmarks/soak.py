@@ -45,7 +45,12 @@ def measure(seconds: float = SECONDS, scale: float = 1.0) -> dict[str, Any]:
             soaked = uvloop.run(_soak(port, pid, traffic, seconds, scale))
         known = not soaked.commands.errors and not soaked.commands.waiting
         agrees = _tables_hold(conninfo, traffic) if known else None
-        verified = subprocess.run([PROGRAM, "verify"], env=_environment(conninfo), capture_output=True, check=False).returncode == 0
+        verified = (
+            subprocess.run(
+                [PROGRAM, "verify"], env=_environment(conninfo), capture_output=True, check=False
+            ).returncode
+            == 0
+        )
     kinds = sorted({**soaked.commands.latencies, **soaked.reads.latencies}.items())
     return {
         "seconds": seconds,
@@ -81,7 +86,11 @@ def _prepared(conninfo: str) -> Traffic:
     """Record classes and users, and return the traffic about them."""
     log = PostgresLog(conninfo)
     roster = Roster(log)
-    group, classes, users = uuid4(), [uuid4() for _ in range(CLASSES)], [uuid4() for _ in range(USERS)]
+    group, classes, users = (
+        uuid4(),
+        [uuid4() for _ in range(CLASSES)],
+        [uuid4() for _ in range(USERS)],
+    )
     roster.create_group(group, "Benchmark", BY)
     for user in users:
         roster.register_user(user, BY)
@@ -89,7 +98,11 @@ def _prepared(conninfo: str) -> Traffic:
         roster.create_class(class_id, group, "Benchmark", {}, BY)
     roster.close()
     log.close()
-    seats = [(class_id, users[(number * 7 + place) % USERS]) for number, class_id in enumerate(classes) for place in range(CLASS_SIZE)]
+    seats = [
+        (class_id, users[(number * 7 + place) % USERS])
+        for number, class_id in enumerate(classes)
+        for place in range(CLASS_SIZE)
+    ]
     return Traffic(group, classes, users, seats)
 
 
@@ -99,7 +112,9 @@ def _serving(conninfo: str) -> Iterator[tuple[int, int]]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     environment = {**_environment(conninfo), "ROSTERLOG_PORT": str(port)}
-    with subprocess.Popen([PROGRAM, "serve"], env=environment, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        [PROGRAM, "serve"], env=environment, stderr=subprocess.DEVNULL
+    ) as process:
         try:
             _wait_until_ready(f"http://127.0.0.1:{port}/readyz", process)
             yield port, process.pid
@@ -128,7 +143,8 @@ async def _soak(port: int, pid: int, traffic: Traffic, seconds: float, scale: fl
     sampling = asyncio.create_task(_sample(pid, soaked))
     began, client, service = time.perf_counter(), time.process_time(), _cpu(pid)
     await asyncio.gather(
-        offer(traffic.command, commands, COMMANDS_PER_S * scale, seconds), offer(traffic.read, reads, READS_PER_S * scale, seconds)
+        offer(traffic.command, commands, COMMANDS_PER_S * scale, seconds),
+        offer(traffic.read, reads, READS_PER_S * scale, seconds),
     )
     while soaked.waiting and time.perf_counter() < began + seconds + DRAIN_SECONDS:
         await asyncio.sleep(0.01)
@@ -183,10 +199,18 @@ def _flatness(memory: list[float]) -> dict[str, float]:
 def _percentiles(latencies: list[float]) -> dict[str, float | None]:
     """Return median and 99th percentile in milliseconds, counted from when each request was due."""
     ranked = sorted(latencies)
-    return {f"p{share}_ms": round(1000 * ranked[len(ranked) * share // 100], 2) if ranked else None for share in (50, 99)}
+    return {
+        f"p{share}_ms": round(1000 * ranked[len(ranked) * share // 100], 2) if ranked else None
+        for share in (50, 99)
+    }
 
 
 def _tables_hold(conninfo: str, traffic: Traffic) -> bool:
     with sessions.connect(conninfo, autocommit=False) as connection:
-        found = {(row[0], row[1]): row[2] for row in connection.execute("SELECT class_id, user_id, role::text FROM roster.class_members")}
+        found = {
+            (row[0], row[1]): row[2]
+            for row in connection.execute(
+                "SELECT class_id, user_id, role::text FROM roster.class_members"
+            )
+        }
     return found == traffic.roles

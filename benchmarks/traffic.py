@@ -14,7 +14,9 @@ Seat = tuple[UUID, UUID]
 class Traffic:
     """Requests that are all right by the rules, whatever order they are answered in: a seat has one command under way at most."""
 
-    def __init__(self, group: UUID, classes: list[UUID], users: list[UUID], seats: list[Seat]) -> None:
+    def __init__(
+        self, group: UUID, classes: list[UUID], users: list[UUID], seats: list[Seat]
+    ) -> None:
         """Change and read these rosters, which are all empty yet."""
         self._draw = random.Random(1)
         self._group, self._classes, self._users = group, classes, users
@@ -25,10 +27,18 @@ class Traffic:
         self._reads: tuple[tuple[float, str, Callable[[], str]], ...] = (
             (0.45, "roster", lambda: f"/v1/classes/{self._class()}/members"),
             (0.20, "class", lambda: f"/v1/classes/{self._class()}"),
-            (0.15, "memberships", lambda: f"/v1/users/{self._draw.choice(self._users)}/memberships"),
+            (
+                0.15,
+                "memberships",
+                lambda: f"/v1/users/{self._draw.choice(self._users)}/memberships",
+            ),
             (0.10, "classes of a group", lambda: f"/v1/groups/{self._group}/classes?limit=20"),
             (0.05, "history", lambda: f"/v1/classes/{self._class()}/history?order=desc&limit=20"),
-            (0.05, "roster at a position", lambda: f"/v1/classes/{self._class()}/members?at_position={self._past}"),
+            (
+                0.05,
+                "roster at a position",
+                lambda: f"/v1/classes/{self._class()}/members?at_position={self._past}",
+            ),
         )
 
     def read(self, due: float) -> Request:
@@ -40,7 +50,9 @@ class Traffic:
         """Return the next command: mostly about seats, now and then a new user or class."""
         drawn = self._draw.random()
         if drawn < 0.02 or not self._idle:
-            return Request("register", _json("POST", "/v1/users", {"id": str(uuid4())}), due, self._note)
+            return Request(
+                "register", _json("POST", "/v1/users", {"id": str(uuid4())}), due, self._note
+            )
         if drawn < 0.03:
             body = {"id": str(uuid4()), "group_id": str(self._group), "name": "Benchmark"}
             return Request("create class", _json("POST", "/v1/classes", body), due, self._note)
@@ -54,11 +66,23 @@ class Traffic:
         role = self.roles.get(seat)
         path = f"/v1/classes/{class_id}/members"
         if role is None:
-            return Request("enrol", _json("POST", path, {"user_id": str(user), "role": "student"}), due, self._became(seat, "student"))
+            return Request(
+                "enrol",
+                _json("POST", path, {"user_id": str(user), "role": "student"}),
+                due,
+                self._became(seat, "student"),
+            )
         if self._draw.random() < 0.8:
-            return Request("withdraw", encoded("DELETE", f"{path}/{user}"), due, self._became(seat, None))
+            return Request(
+                "withdraw", encoded("DELETE", f"{path}/{user}"), due, self._became(seat, None)
+            )
         other = "teacher" if role == "student" else "student"
-        return Request("change role", _json("PATCH", f"{path}/{user}", {"role": other}), due, self._became(seat, other))
+        return Request(
+            "change role",
+            _json("PATCH", f"{path}/{user}", {"role": other}),
+            due,
+            self._became(seat, other),
+        )
 
     def _became(self, seat: Seat, role: str | None) -> Callable[[int], None]:
         def note(status: int) -> None:

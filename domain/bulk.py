@@ -1,7 +1,8 @@
 """Deciding about many things in one command: a whole roster, many enrolments, many users.
 
-What comes of it is plain JSON, so that it can be kept and given again. It is kept small: what a request says itself is not repeated,
-because whoever asks again for what came of a request sends the same one.
+What comes of it is plain JSON, so that it can be kept and given again. It is kept small: what a
+request says itself is not repeated, because whoever asks again for what came of a request sends the
+same one.
 """
 
 from collections import Counter
@@ -14,7 +15,14 @@ from uuid import UUID
 
 from rosterlog.domain.classes import Class
 from rosterlog.domain.deciding.decision import Decision, Verdict
-from rosterlog.domain.errors import DomainError, IdTaken, ItemsRefused, MembersRefused, TooManyWithdrawals, UserUnknown
+from rosterlog.domain.errors import (
+    DomainError,
+    IdTaken,
+    ItemsRefused,
+    MembersRefused,
+    TooManyWithdrawals,
+    UserUnknown,
+)
 from rosterlog.domain.users import User
 from rosterlog.domain.values import Provenance, Role
 
@@ -94,11 +102,21 @@ class Items(Generic[Item]):
     @cached_property
     def streams(self) -> set[UUID]:
         """All that they name."""
-        return {stream for item in self.items if not isinstance(item, Refused) for stream in item.streams}
+        return {
+            stream
+            for item in self.items
+            if not isinstance(item, Refused)
+            for stream in item.streams
+        }
 
 
-def enrol_all(decision: Decision, batch: UUID, enrolments: Items[Enrolment], by: Provenance, *, atomic: bool) -> Verdict:
-    """Decide about each enrolment on what those before it left. Raises `ItemsRefused` where `atomic` and one is refused."""
+def enrol_all(
+    decision: Decision, batch: UUID, enrolments: Items[Enrolment], by: Provenance, *, atomic: bool
+) -> Verdict:
+    """Decide about each enrolment on what those before it left.
+
+    Raises `ItemsRefused` where `atomic` and one is refused.
+    """
 
     def enrol(item: Enrolment) -> str:
         class_ = decision.class_(item.class_id)
@@ -109,7 +127,14 @@ def enrol_all(decision: Decision, batch: UUID, enrolments: Items[Enrolment], by:
     return _each(batch, enrolments, enrol, atomic=atomic)
 
 
-def register_all(decision: Decision, batch: UUID, registrations: Items[Registration], by: Provenance, *, atomic: bool) -> Verdict:
+def register_all(
+    decision: Decision,
+    batch: UUID,
+    registrations: Items[Registration],
+    by: Provenance,
+    *,
+    atomic: bool,
+) -> Verdict:
     """Decide about each user. Raises `ItemsRefused` where `atomic` and one is refused."""
 
     def register(item: Registration) -> str:
@@ -123,7 +148,9 @@ def register_all(decision: Decision, batch: UUID, registrations: Items[Registrat
     return _each(batch, registrations, register, atomic=atomic)
 
 
-def _each(batch: UUID, items: Items[Item], decide: Callable[[Item], str], *, atomic: bool) -> Verdict:
+def _each(
+    batch: UUID, items: Items[Item], decide: Callable[[Item], str], *, atomic: bool
+) -> Verdict:
     kinds: dict[tuple[str, ...], int] = {}
     came_to = [kinds.setdefault(_kind(item, decide), len(kinds)) for item in items.items]
     found = [list(kind) for kind in kinds]
@@ -154,16 +181,26 @@ _PLACE = "{{{}}}"
 def outcomes(items: Items[Item], result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return what became of each item, as `outcome`, and of a refused one as `rule`, `detail`, `errors` and `count`.
 
-    `items` are those of the request, `result` is what its command came to, now or when it was first given.
+    `items` are those of the request, `result` is what its command came to, now or when it was first
+    given.
     """
     kinds = result.get("kinds", ())
     # Kept by a release before this one, at most 24 hours ago, an item is written out.
-    return [one if isinstance(one, dict) else _outcome(item, kinds[one]) for item, one in zip(items.items, result["items"], strict=True)]
+    return [
+        one if isinstance(one, dict) else _outcome(item, kinds[one])
+        for item, one in zip(items.items, result["items"], strict=True)
+    ]
 
 
 def _outcome(item: Item | Refused, kind: Sequence[str]) -> dict[str, Any]:
     if isinstance(item, Refused):
-        return {"outcome": REFUSED, "rule": item.rule, "detail": item.detail, "errors": item.errors, "count": item.count}
+        return {
+            "outcome": REFUSED,
+            "rule": item.rule,
+            "detail": item.detail,
+            "errors": item.errors,
+            "count": item.count,
+        }
     if kind[0] != REFUSED:
         return {"outcome": kind[0]}
     detail = kind[2]
@@ -176,7 +213,8 @@ def _outcome(item: Item | Refused, kind: Sequence[str]) -> dict[str, Any]:
 class RosterRules:
     """How a roster is set: really or as a dry run, and how many withdrawals are allowed at most.
 
-    Without `max_withdrawals`, it is half of the roster, but so many as are `few` in any case; and none where nobody is to stay.
+    Without `max_withdrawals`, it is half of the roster, but so many as are `few` in any case; and
+    none where nobody is to stay.
     """
 
     dry_run: bool = False
@@ -190,21 +228,28 @@ class RosterRules:
         return max(self.few, present // 2) if wanted else 0
 
 
-def set_roster(decision: Decision, class_: Class, members: Items[Member], by: Provenance, rules: RosterRules) -> Verdict:
+def set_roster(
+    decision: Decision, class_: Class, members: Items[Member], by: Provenance, rules: RosterRules
+) -> Verdict:
     """Decide on the fewest events that lead to these members.
 
-    Raises `MembersRefused`, naming each that can't be a member, `TooManyWithdrawals`, `ClassArchived`.
+    Raises `MembersRefused`, naming each that can't be a member, `TooManyWithdrawals`,
+    `ClassArchived`.
     """
     _refuse_unfit(decision, members.items)
     wanted = {member.user_id: member.role for member in members.items if isinstance(member, Member)}
     decision.prepare(set(class_.members))
-    present = [user for user in class_.members if not decision.ever(User, user, UserUnknown).removed]
+    present = [
+        user for user in class_.members if not decision.ever(User, user, UserUnknown).removed
+    ]
     withdrawn = [user for user in present if user not in wanted]
     version = decision.version(class_)
     for user in withdrawn:
         class_.withdraw(user, by)
     for user, role in wanted.items():
-        class_.change_role(user, role, by) if user in class_.members else class_.enrol(user, role, by)
+        class_.change_role(user, role, by) if user in class_.members else class_.enrol(
+            user, role, by
+        )
     allowed = rules.allowed(len(present), len(wanted))
     if len(withdrawn) > allowed:
         raise TooManyWithdrawals(withdrawals=len(withdrawn), members=len(present), allowed=allowed)
@@ -225,7 +270,9 @@ def _refuse_unfit(decision: Decision, members: Sequence[Member | Refused]) -> No
             if isinstance(member, Member):
                 decision.user(member.user_id)
         except DomainError as unfit:
-            refused.append({"pointer": f"/members/{index}", "rule": unfit.rule, "detail": str(unfit)})
+            refused.append(
+                {"pointer": f"/members/{index}", "rule": unfit.rule, "detail": str(unfit)}
+            )
     if refused:
         raise MembersRefused(refused)
 

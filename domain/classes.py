@@ -15,7 +15,8 @@ from rosterlog.domain.values import Groups, Provenance, Role, Settings
 class Class(RosterAggregate):
     """A class of a group, with the role of each member.
 
-    A user who was removed still stands in `members`; whoever asks about a member asks the user, too (see `domain.roster`).
+    A user who was removed still stands in `members`; whoever asks about a member asks the user, too
+    (see `domain.roster`).
     """
 
     TOPIC = "Class"
@@ -144,17 +145,29 @@ class Class(RosterAggregate):
         if groups is None:
             return self.version
         ends = [*(since for since, _ in self.stays[1:]), self.version + 1]
-        return sum(end - since for (since, group), end in zip(self.stays, ends, strict=True) if group in groups)
+        return sum(
+            end - since
+            for (since, group), end in zip(self.stays, ends, strict=True)
+            if group in groups
+        )
 
     @classmethod
-    def create(cls, class_id: UUID, group_id: UUID, name: str, settings: Settings, by: Provenance) -> Self:
+    def create(
+        cls, class_id: UUID, group_id: UUID, name: str, settings: Settings, by: Provenance
+    ) -> Self:
         """Start the class's stream."""
-        content = {"group_id": group_id, "name": values.name(name), "settings": values.settings(settings)}
+        content = {
+            "group_id": group_id,
+            "name": values.name(name),
+            "settings": values.settings(settings),
+        }
         return cls._create(cls.Created, id=class_id, **content, **vars(by))
 
     def was_created_as(self, group_id: UUID, name: str, settings: Settings) -> bool:
         """Tell whether the class began with this content, whatever became of it."""
-        return (group_id, values.name(name)) == self.created_as[:2] and values.same_settings(settings, self.created_as[2])
+        return (group_id, values.name(name)) == self.created_as[:2] and values.same_settings(
+            settings, self.created_as[2]
+        )
 
     def rename(self, name: str, by: Provenance) -> None:
         """Give the class another name."""
@@ -166,12 +179,16 @@ class Class(RosterAggregate):
         """Replace the settings."""
         values.settings(settings)
         if not values.same_settings(settings, self.settings):
-            self._record_unarchived(self.SettingsChanged, by, settings=settings, previous_settings=self.settings)
+            self._record_unarchived(
+                self.SettingsChanged, by, settings=settings, previous_settings=self.settings
+            )
 
     def move(self, group_id: UUID, by: Provenance) -> None:
         """Put the class into another group."""
         if group_id != self.group_id:
-            self._record_unarchived(self.Moved, by, group_id=group_id, previous_group_id=self.group_id)
+            self._record_unarchived(
+                self.Moved, by, group_id=group_id, previous_group_id=self.group_id
+            )
 
     def archive(self, by: Provenance) -> None:
         """Put the class away; its roster stays."""
@@ -188,29 +205,45 @@ class Class(RosterAggregate):
         if not self.deleted:
             self._record(self.Deleted, by)
 
-    def enrol(self, user_id: UUID, role: Role, by: Provenance, effective_on: date | None = None) -> None:
-        """Make a user a member. Raises `EnrolledInOtherRole` where they are a member in another role."""
+    def enrol(
+        self, user_id: UUID, role: Role, by: Provenance, effective_on: date | None = None
+    ) -> None:
+        """Make a user a member.
+
+        Raises `EnrolledInOtherRole` where they are a member in another role.
+        """
         current = self.members.get(user_id)
         if current == role:
             return
         if current is not None:
             raise EnrolledInOtherRole(user_id, role=current)
-        self._record_unarchived(self.MemberEnrolled, by, user_id=user_id, role=role, effective_on=effective_on)
+        self._record_unarchived(
+            self.MemberEnrolled, by, user_id=user_id, role=role, effective_on=effective_on
+        )
 
-    def change_role(self, user_id: UUID, role: Role, by: Provenance, effective_on: date | None = None) -> None:
+    def change_role(
+        self, user_id: UUID, role: Role, by: Provenance, effective_on: date | None = None
+    ) -> None:
         """Give a member another role. Raises `MemberUnknown` where the user is no member."""
         current = self.members.get(user_id)
         if current is None:
             raise MemberUnknown(user_id, class_id=self.id)
         if current != role:
-            fields = {"user_id": user_id, "role": role, "previous_role": current, "effective_on": effective_on}
+            fields = {
+                "user_id": user_id,
+                "role": role,
+                "previous_role": current,
+                "effective_on": effective_on,
+            }
             self._record_unarchived(self.RoleChanged, by, **fields)
 
     def withdraw(self, user_id: UUID, by: Provenance, effective_on: date | None = None) -> None:
         """End a membership; nothing happens where there is none."""
         current = self.members.get(user_id)
         if current is not None:
-            self._record_unarchived(self.MemberWithdrawn, by, user_id=user_id, role=current, effective_on=effective_on)
+            self._record_unarchived(
+                self.MemberWithdrawn, by, user_id=user_id, role=current, effective_on=effective_on
+            )
 
     def _record_unarchived(self, event: type[RosterEvent], by: Provenance, **fields: Any) -> None:
         if self.archived:

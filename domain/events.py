@@ -1,6 +1,7 @@
 """What every event has in common.
 
-An event's fields are the stored format: once released, a field's name, type and meaning never change.
+An event's fields are the stored format: once released, a field's name, type and meaning never
+change.
 """
 
 from typing import Any, Self
@@ -14,7 +15,8 @@ from rosterlog.domain.values import Groups, Provenance
 class RosterEvent(Aggregate.Event):
     """A fact about one stream, with its provenance.
 
-    `timestamp` is a placeholder until the event is recorded; read back, it is the log's `recorded_at`.
+    `timestamp` is a placeholder until the event is recorded; read back, it is the log's
+    `recorded_at`.
     """
 
     actor: str

@@ -28,14 +28,24 @@ class Roster(CommandedApplication):
         return decision.group(group_id)
 
     @command
-    def rename_group(self, decision: Decision, group_id: UUID, name: str, by: Provenance, *, expected: Expected = None) -> Group:
+    def rename_group(
+        self,
+        decision: Decision,
+        group_id: UUID,
+        name: str,
+        by: Provenance,
+        *,
+        expected: Expected = None,
+    ) -> Group:
         """Give a group another name. Raises `GroupUnknown`, `GroupDeleted`, `VersionStale`."""
         group = decision.at(decision.group(group_id), expected)
         group.rename(name, by)
         return group
 
     @command
-    def delete_group(self, decision: Decision, group_id: UUID, by: Provenance, *, expected: Expected = None) -> Group:
+    def delete_group(
+        self, decision: Decision, group_id: UUID, by: Provenance, *, expected: Expected = None
+    ) -> Group:
         """End a group with its classes and their memberships, in one event. Raises `GroupUnknown`, `VersionStale`."""
         group = decision.ever(Group, group_id, GroupUnknown)
         if not group.deleted:
@@ -51,7 +61,9 @@ class Roster(CommandedApplication):
         return decision.user(user_id)
 
     @command
-    def remove_user(self, decision: Decision, user_id: UUID, by: Provenance, *, expected: Expected = None) -> User:
+    def remove_user(
+        self, decision: Decision, user_id: UUID, by: Provenance, *, expected: Expected = None
+    ) -> User:
         """End a user with all memberships, in one event. Raises `UserUnknown`, `VersionStale`."""
         user = decision.ever(User, user_id, UserUnknown)
         if not user.removed:
@@ -59,7 +71,15 @@ class Roster(CommandedApplication):
         return user
 
     @command
-    def create_class(self, decision: Decision, class_id: UUID, group_id: UUID, name: str, settings: Settings, by: Provenance) -> Class:
+    def create_class(
+        self,
+        decision: Decision,
+        class_id: UUID,
+        group_id: UUID,
+        name: str,
+        settings: Settings,
+        by: Provenance,
+    ) -> Class:
         """Create a class in a group. Raises `GroupUnknown`, `GroupDeleted`, `IdTaken`, `ClassDeleted`."""
         decision.ever(Group, group_id, GroupUnknown)
         if not decision.exists(class_id):
@@ -94,21 +114,27 @@ class Roster(CommandedApplication):
         return class_
 
     @command
-    def archive_class(self, decision: Decision, class_id: UUID, by: Provenance, *, expected: Expected = None) -> Class:
+    def archive_class(
+        self, decision: Decision, class_id: UUID, by: Provenance, *, expected: Expected = None
+    ) -> Class:
         """Put a class away. Raises `ClassUnknown`, `ClassDeleted`, `VersionStale`."""
         class_ = decision.class_(class_id, expected)
         class_.archive(by)
         return class_
 
     @command
-    def restore_class(self, decision: Decision, class_id: UUID, by: Provenance, *, expected: Expected = None) -> Class:
+    def restore_class(
+        self, decision: Decision, class_id: UUID, by: Provenance, *, expected: Expected = None
+    ) -> Class:
         """Take a class back into use. Raises `ClassUnknown`, `ClassDeleted`, `VersionStale`."""
         class_ = decision.class_(class_id, expected)
         class_.restore(by)
         return class_
 
     @command
-    def delete_class(self, decision: Decision, class_id: UUID, by: Provenance, *, expected: Expected = None) -> Class:
+    def delete_class(
+        self, decision: Decision, class_id: UUID, by: Provenance, *, expected: Expected = None
+    ) -> Class:
         """End a class with its memberships. Raises `ClassUnknown`, `VersionStale`."""
         try:
             class_ = decision.class_(class_id, expected)
@@ -194,13 +220,27 @@ class Roster(CommandedApplication):
         return bulk.set_roster(decision, decision.class_(class_id, expected), members, by, rules)
 
     @command
-    def enrol_many(self, decision: Decision, batch: UUID, enrolments: Items[Enrolment], by: Provenance, *, atomic: bool = False) -> Verdict:
+    def enrol_many(
+        self,
+        decision: Decision,
+        batch: UUID,
+        enrolments: Items[Enrolment],
+        by: Provenance,
+        *,
+        atomic: bool = False,
+    ) -> Verdict:
         """Enrol in many classes, with an outcome for each item. Raises `ItemsRefused` where `atomic` and one is refused."""
         return bulk.enrol_all(decision, batch, enrolments, by, atomic=atomic)
 
     @command
     def register_many(
-        self, decision: Decision, batch: UUID, registrations: Items[Registration], by: Provenance, *, atomic: bool = False
+        self,
+        decision: Decision,
+        batch: UUID,
+        registrations: Items[Registration],
+        by: Provenance,
+        *,
+        atomic: bool = False,
     ) -> Verdict:
         """Register many users, with an outcome for each item. Raises `ItemsRefused` where `atomic` and one is refused."""
         return bulk.register_all(decision, batch, registrations, by, atomic=atomic)

@@ -1,6 +1,7 @@
 """The rules for single values: what may stand in an event at all.
 
-Each function takes a value as it came in, returns it as it is recorded, and raises `InvalidValue` with the field and rule.
+Each function takes a value as it came in, returns it as it is recorded, and raises `InvalidValue`
+with the field and rule.
 """
 
 import json
@@ -36,7 +37,10 @@ Expected = int | frozenset[int] | None
 """The version that a command relies on, or several, of which any will do; None for any at all."""
 
 Groups = frozenset[UUID] | None
-"""The groups that a caller is confined to, None where they may see and change all. What is of others is to them as if it did not exist."""
+"""The groups that a caller is confined to, None where they may see and change all.
+
+What is of others is to them as if it did not exist.
+"""
 
 
 class Role(StrEnum):
@@ -57,16 +61,24 @@ def membership_id(class_id: UUID, user_id: UUID) -> UUID:
 def text(value: str, field: str) -> str:
     """Return `value` unchanged if PostgreSQL and every JSON reader can keep it: no NUL, no lone surrogate."""
     if "\0" in value:
-        raise InvalidValue(field, "no-nul", f"{field} contains a NUL character, which can't be stored")
+        raise InvalidValue(
+            field, "no-nul", f"{field} contains a NUL character, which can't be stored"
+        )
     if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-        raise InvalidValue(field, "unicode", f"{field} contains half of a surrogate pair, which is no character")
+        raise InvalidValue(
+            field, "unicode", f"{field} contains half of a surrogate pair, which is no character"
+        )
     return value
 
 
 def _bounded(value: str, field: str, most: int) -> str:
     trimmed = text(value, field).strip()
     if not 1 <= len(trimmed) <= most:
-        raise InvalidValue(field, "length", f"{field} needs 1 to {most} characters after trimming, not {len(trimmed)}")
+        raise InvalidValue(
+            field,
+            "length",
+            f"{field} needs 1 to {most} characters after trimming, not {len(trimmed)}",
+        )
     if not any(map(_is_visible, trimmed)):
         raise InvalidValue(field, "visible", f"{field} has no character that can be seen")
     return trimmed
@@ -85,7 +97,11 @@ def actor(value: str) -> str:
     """Return the trimmed actor: an opaque id, so nothing that looks like an e-mail address gets into the log."""
     trimmed = _bounded(value, "actor", ACTOR_LENGTH)
     if "@" in trimmed:
-        raise InvalidValue("actor", "opaque", "actor must be an opaque id, not an e-mail address: it stays in the log for ever")
+        raise InvalidValue(
+            "actor",
+            "opaque",
+            "actor must be an opaque id, not an e-mail address: it stays in the log for ever",
+        )
     return trimmed
 
 
@@ -97,20 +113,28 @@ def reason(value: str) -> str:
 def source(value: str) -> str:
     """Return the source unchanged: which door a command came through."""
     if not 1 <= len(text(value, "source")) <= SOURCE_LENGTH:
-        raise InvalidValue("source", "length", f"source needs 1 to {SOURCE_LENGTH} characters, not {len(value)}")
+        raise InvalidValue(
+            "source", "length", f"source needs 1 to {SOURCE_LENGTH} characters, not {len(value)}"
+        )
     return value
 
 
 def settings(value: Settings) -> Settings:
     """Return the settings unchanged if they are within depth, size and number limits.
 
-    Their size is that of compact JSON in UTF-8 with all numbers written out, as the database gives them back: 1e-7 is 0.0000001 there.
+    Their size is that of compact JSON in UTF-8 with all numbers written out, as the database gives
+    them back: 1e-7 is 0.0000001 there.
     """
     walk = _Walk()
     walk.check(value, None, 1)
-    size = len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()) + walk.written_out
+    size = (
+        len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+        + walk.written_out
+    )
     if size > SETTINGS_BYTES:
-        raise InvalidValue("settings", "size", f"settings are {size} bytes of JSON; {SETTINGS_BYTES} are allowed")
+        raise InvalidValue(
+            "settings", "size", f"settings are {size} bytes of JSON; {SETTINGS_BYTES} are allowed"
+        )
     return value
 
 
@@ -120,7 +144,10 @@ def escaped(key: str) -> str:
 
 
 Place = tuple["Place", str | int] | None
-"""The place of a value in JSON: that of what it stands in, and its key or index there. None is the whole."""
+"""The place of a value in JSON: that of what it stands in, and its key or index there.
+
+None is the whole.
+"""
 
 
 def pointer(place: Place) -> str:
@@ -134,7 +161,9 @@ def pointer(place: Place) -> str:
 
 def same_settings(one: Settings, other: Settings) -> bool:
     """Tell whether two settings are the same JSON: there 1 and 1.0 are one number, and true is none; to Python alone all are equal."""
-    return one == other and json.dumps(_plain(one), sort_keys=True) == json.dumps(_plain(other), sort_keys=True)
+    return one == other and json.dumps(_plain(one), sort_keys=True) == json.dumps(
+        _plain(other), sort_keys=True
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -160,8 +189,14 @@ class _Walk:
     def check(self, value: object, place: Place, level: int) -> None:
         """Refuse what breaks a rule; `level` counts containers from the outside."""
         self._values += 1
-        if 2 * self._values > SETTINGS_BYTES + 1:  # each value takes two bytes or more, with what separates it from the next
-            raise InvalidValue("settings", "size", f"settings are larger than the {SETTINGS_BYTES} bytes of JSON that are allowed")
+        if (
+            2 * self._values > SETTINGS_BYTES + 1
+        ):  # each value takes two bytes or more, with what separates it from the next
+            raise InvalidValue(
+                "settings",
+                "size",
+                f"settings are larger than the {SETTINGS_BYTES} bytes of JSON that are allowed",
+            )
         match value:
             case str():
                 if not value.isascii() or "\0" in value:
@@ -177,7 +212,9 @@ class _Walk:
 
     def _check_inner(self, value: dict[Any, Any] | list[Any], place: Place, level: int) -> None:
         if level > SETTINGS_DEPTH:
-            raise InvalidValue(_written(place), "depth", f"settings are nested deeper than {SETTINGS_DEPTH} levels")
+            raise InvalidValue(
+                _written(place), "depth", f"settings are nested deeper than {SETTINGS_DEPTH} levels"
+            )
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
             if isinstance(value, dict):
                 self._check_key(key, place)
@@ -185,15 +222,23 @@ class _Walk:
 
     def _check_key(self, key: object, place: Place) -> None:
         if not isinstance(key, str):
-            raise InvalidValue(_written(place), "type", f"{_written(place)} has a key that is no text")
+            raise InvalidValue(
+                _written(place), "type", f"{_written(place)} has a key that is no text"
+            )
         if not key.isascii() or "\0" in key:
             text(key, _written(place))
 
     def _check_number(self, value: float, place: Place) -> None:
         if isinstance(value, float) and not math.isfinite(value):
-            raise InvalidValue(_written(place), "finite", f"{_written(place)} is not a finite number")
+            raise InvalidValue(
+                _written(place), "finite", f"{_written(place)} is not a finite number"
+            )
         if abs(value) > NUMBER_LIMIT:
-            raise InvalidValue(_written(place), "number", f"{_written(place)} is beyond ±2^53, where JSON readers lose digits")
+            raise InvalidValue(
+                _written(place),
+                "number",
+                f"{_written(place)} is beyond ±2^53, where JSON readers lose digits",
+            )
         if isinstance(value, float) and "e" in (short := repr(value)):
             self.written_out += len(f"{Decimal(short):f}") - len(short)
 

@@ -19,17 +19,27 @@ _HERE = Path(__file__).parent
 
 def engine(conninfo: str) -> Engine:
     """Return a SQLAlchemy engine for anything that libpq takes as connection string, without a pool."""
-    return create_engine("postgresql+psycopg://", creator=lambda: sessions.connect(conninfo, autocommit=False), poolclass=NullPool)
+    return create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: sessions.connect(conninfo, autocommit=False),
+        poolclass=NullPool,
+    )
 
 
 def upgrade(conninfo: str, revision: str = "head") -> None:
-    """Bring the database up to a revision. Several processes may ask at once: they wait for each other."""
+    """Bring the database up to a revision.
+
+    Several processes may ask at once: they wait for each other.
+    """
     with engine(conninfo).begin() as connection:
         command.upgrade(_config(connection), revision)
 
 
 def downgrade(conninfo: str, revision: str) -> None:
-    """Bring the database down to a revision (`base` for none). Refused by the log's migration while events exist."""
+    """Bring the database down to a revision (`base` for none).
+
+    Refused by the log's migration while events exist.
+    """
     with engine(conninfo).begin() as connection:
         command.downgrade(_config(connection), revision)
 
@@ -66,14 +76,18 @@ def is_unknown(revision: str | None) -> bool:
 def is_before(one: str | None, other: str | None) -> bool:
     """Tell whether one revision of this release comes before another; None and `base` are before all, `head` is the last."""
     order = ["base", *reversed(_revisions())]
-    one, other = ("base" if name is None else newest() if name == "head" else name for name in (one, other))
+    one, other = (
+        "base" if name is None else newest() if name == "head" else name for name in (one, other)
+    )
     return one in order and other in order and order.index(one) < order.index(other)
 
 
 @cache
 def _revisions() -> tuple[str, ...]:
     """Return all revisions of this release, the newest first."""
-    return tuple(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
+    return tuple(
+        script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()
+    )
 
 
 def render(span: str, *, down: bool = False) -> str:

@@ -17,7 +17,9 @@ def run_on(connection: Connection) -> None:
     """Migrate over an open transaction, under a lock."""
     connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATE_LOCK})"))
     connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
-    context.configure(connection=connection, target_metadata=Table.metadata, version_table_schema=VERSION_SCHEMA)
+    context.configure(
+        connection=connection, target_metadata=Table.metadata, version_table_schema=VERSION_SCHEMA
+    )
     with context.begin_transaction():
         context.run_migrations()
 

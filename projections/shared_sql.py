@@ -8,4 +8,8 @@ def last(field: str, *topics: str, where: str = "") -> str:
 
     `where` is a further condition on the events that count.
     """
-    return _LAST.format(field=field, topics=", ".join(f"'{topic}'" for topic in topics), where=f" AND {where}" if where else "")
+    return _LAST.format(
+        field=field,
+        topics=", ".join(f"'{topic}'" for topic in topics),
+        where=f" AND {where}" if where else "",
+    )

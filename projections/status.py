@@ -18,9 +18,12 @@ STALLED_SECONDS = 10
 
 @dataclass(frozen=True)
 class ProjectionStatus:
-    """Head of the log, checkpoint of the tables, and who projects. `state` is following, catching-up, leaderless or stalled.
+    """Head of the log, checkpoint of the tables, and who projects.
 
-    `seconds_without_progress` counts while there is something to project, and is 0 otherwise; `skips` are the positions left out.
+    `state` is following, catching-up, leaderless or stalled.
+
+    `seconds_without_progress` counts while there is something to project, and is 0 otherwise;
+    `skips` are the positions left out.
     """
 
     head: int
@@ -36,7 +39,8 @@ class ProjectionStatus:
     skips: list[Skip] = field(default_factory=list)
 
 
-# Since when there was work without progress: since the later of the last progress and the recording of the next event.
+# Since when there was work without progress: since the later of the last progress and the recording
+# of the next event.
 _STATUS = f"""
     SELECT head, position AS checkpoint, head - position AS lag, leader,
            CASE WHEN failing_position IS NOT NULL OR position > head OR seconds_without_progress > {STALLED_SECONDS} THEN 'stalled'

@@ -1,7 +1,8 @@
 """The read tables, as SQLAlchemy models with their relations both ways.
 
-Alembic makes them (see `migrations/`); a test proves that models and migrations are equal. A rebuild makes its shadow tables from here.
-The projector never relies on the defaults: ids and times come from the events.
+Alembic makes them (see `migrations/`); a test proves that models and migrations are equal. A
+rebuild makes its shadow tables from here. The projector never relies on the defaults: ids and times
+come from the events.
 """
 
 from datetime import datetime
@@ -81,14 +82,19 @@ class UserRow(Table):
     created_at: Mapped[datetime]
     version: Mapped[int]
 
-    memberships: Mapped[list["ClassMemberRow"]] = relationship(back_populates="user", passive_deletes=True)
+    memberships: Mapped[list["ClassMemberRow"]] = relationship(
+        back_populates="user", passive_deletes=True
+    )
 
 
 class ClassRow(Table):
     """A class that is not deleted; `deleted_at` says since when it is archived."""
 
     __tablename__ = "classes"
-    __table_args__ = (Index("classes_group_id_idx", "group_id"), Index("classes_name_id_idx", "name", "id"))
+    __table_args__ = (
+        Index("classes_group_id_idx", "group_id"),
+        Index("classes_name_id_idx", "name", "id"),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
     group_id: Mapped[UUID] = mapped_column(ForeignKey(GroupRow.id, ondelete="CASCADE"))
@@ -100,7 +106,9 @@ class ClassRow(Table):
     version: Mapped[int] = mapped_column(server_default=text("1"))
 
     group: Mapped[GroupRow] = relationship(back_populates="classes")
-    members: Mapped[list["ClassMemberRow"]] = relationship(back_populates="class_", passive_deletes=True)
+    members: Mapped[list["ClassMemberRow"]] = relationship(
+        back_populates="class_", passive_deletes=True
+    )
 
 
 class ClassMemberRow(Table):

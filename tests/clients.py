@@ -27,7 +27,13 @@ Refused, as it should be: 409 Enrolled in other role: User {ID} is already enrol
 def main() -> None:
     with folder() as data, serving(data) as service:
         for name, command in PROGRAMS.items():
-            said = subprocess.run([*command, service.url], cwd=EXAMPLES / name, stdout=subprocess.PIPE, text=True, check=True).stdout
+            said = subprocess.run(
+                [*command, service.url],
+                cwd=EXAMPLES / name,
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
+            ).stdout
             assert re.fullmatch(SAYS, said), said
             print(f"examples/{name} runs")
 

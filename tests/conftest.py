@@ -80,7 +80,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def binaries() -> Binaries | None:
-    """Return the PostgreSQL to test on, None for the packaged one. Only tests that ask for it run on another one."""
+    """Return the PostgreSQL to test on, None for the packaged one.
+
+    Only tests that ask for it run on another one.
+    """
     return Binaries(Path(OTHER_POSTGRES)) if OTHER_POSTGRES else None
 
 

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 START_SECONDS = 120
-# Below those that the system gives to connections and to listeners without a wish; tests in other processes begin elsewhere.
+# Below those that the system gives to connections and to listeners without a wish; tests in other
+# processes begin elsewhere.
 _PORTS = itertools.cycle(random.sample(range(20_000, 32_768), 12_768))
 
 
@@ -39,10 +40,14 @@ PROGRAM = Path(sys.executable).parent / "rosterlog"
 
 
 @contextmanager
-def serving(data_dir: Path, program: Path = PROGRAM, start_in: Path | None = None) -> Iterator[Serving]:
+def serving(
+    data_dir: Path, program: Path = PROGRAM, start_in: Path | None = None
+) -> Iterator[Serving]:
     """Serve on an embedded PostgreSQL in `data_dir` until the context ends, by SIGTERM."""
     port = free_port()
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ROSTERLOG_")}
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith("ROSTERLOG_")
+    }
     environment = {**inherited, "ROSTERLOG_DATA_DIR": str(data_dir), "ROSTERLOG_PORT": str(port)}
     process = subprocess.Popen([str(program), "serve"], env=environment, cwd=start_in)
     try:

@@ -15,7 +15,12 @@ from tests.conftest import folder
 from tests.serving import Serving, serving
 
 ROOT = Path(__file__).parent.parent
-TOUR = (ROOT / "README.md").read_text(encoding="utf-8").partition("## A tour with curl")[2].partition("## The command line")[0]
+TOUR = (
+    (ROOT / "README.md")
+    .read_text(encoding="utf-8")
+    .partition("## A tour with curl")[2]
+    .partition("## The command line")[0]
+)
 STEPS = re.findall(r"```sh\n(.*?)```(?:\s*```json\n(.*?)```)?", TOUR, re.DOTALL)
 
 
@@ -26,10 +31,17 @@ def service() -> Iterator[Serving]:
 
 
 def run(commands: str, service: Serving, tools: Path) -> str:
-    script = commands.replace("http://127.0.0.1:8000", service.url).replace(".venv/bin/rosterlog", "rosterlog")
+    script = commands.replace("http://127.0.0.1:8000", service.url).replace(
+        ".venv/bin/rosterlog", "rosterlog"
+    )
     path = f"{tools}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
-        ["bash", "-euc", script], env={**service.environment, "PATH": path}, capture_output=True, text=True, check=False, timeout=240
+        ["bash", "-euc", script],
+        env={**service.environment, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
     )
     assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
     return done.stdout
@@ -54,7 +66,9 @@ def agrees(shown: object, found: object) -> bool:
     return shown == found
 
 
-def test_the_tour_runs_as_written_and_answers_what_it_shows(service: Serving, tmp_path: Path) -> None:
+def test_the_tour_runs_as_written_and_answers_what_it_shows(
+    service: Serving, tmp_path: Path
+) -> None:
     if shutil.which("curl") is None:
         (tmp_path / "curl").symlink_to(ROOT / "tests" / "small_curl.py")
     assert len(STEPS) >= 10
@@ -62,7 +76,9 @@ def test_the_tour_runs_as_written_and_answers_what_it_shows(service: Serving, tm
         output = run(commands, service, tmp_path)
         if shown:
             found = last_document(output)
-            assert agrees(json.loads(shown), found), f"{commands}\nshows\n{shown}\nbut answers\n{json.dumps(found)}"
+            assert agrees(json.loads(shown), found), (
+                f"{commands}\nshows\n{shown}\nbut answers\n{json.dumps(found)}"
+            )
 
 
 def test_the_small_curl_takes_the_tour_too(service: Serving, tmp_path: Path) -> None:
@@ -73,7 +89,10 @@ def test_the_small_curl_takes_the_tour_too(service: Serving, tmp_path: Path) -> 
 
 def test_every_command_of_the_command_line_stands_in_the_readme() -> None:
     help_text = subprocess.run(
-        [str(Path(sys.executable).parent / "rosterlog"), "--help"], capture_output=True, text=True, check=True
+        [str(Path(sys.executable).parent / "rosterlog"), "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     commands = re.findall(r"^  ([a-z]+) ", help_text.partition("Commands:")[2], re.MULTILINE)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -25,7 +25,9 @@ def main() -> None:
         program = installed(wheel, place / "environment")
         elsewhere = place / "elsewhere"
         elsewhere.mkdir()
-        said = subprocess.run([program, "--version"], cwd=elsewhere, stdout=subprocess.PIPE, text=True, check=True).stdout
+        said = subprocess.run(
+            [program, "--version"], cwd=elsewhere, stdout=subprocess.PIPE, text=True, check=True
+        ).stdout
         assert said == f"rosterlog {version('rosterlog')}\n", said
         with serving(place / "data", program, elsewhere) as service:
             makes_a_group(service.url)
@@ -34,12 +36,18 @@ def main() -> None:
 
 def has_all_sources(wheel: Path) -> None:
     """Check that the wheel has what the repository has in the folders that are installed, and py.typed in the packages."""
-    listed = subprocess.run(["git", "ls-files", *FOLDERS], cwd=SOURCES, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    listed = subprocess.run(
+        ["git", "ls-files", *FOLDERS], cwd=SOURCES, stdout=subprocess.PIPE, text=True, check=True
+    ).stdout.split()
     # The examples of clients are programs of their own, which a reader copies.
-    needed = {name for name in listed if not name.startswith(("examples/python/", "examples/typescript/"))}
+    needed = {
+        name for name in listed if not name.startswith(("examples/python/", "examples/typescript/"))
+    }
     with zipfile.ZipFile(wheel) as archive:
         has = {name for name in archive.namelist() if ".dist-info/" not in name}
-    assert has == needed, f"missing: {sorted(needed - has)}, more than the sources: {sorted(has - needed)}"
+    assert has == needed, (
+        f"missing: {sorted(needed - has)}, more than the sources: {sorted(has - needed)}"
+    )
     assert {f"{folder}/py.typed" for folder in FOLDERS if folder != "examples"} <= has
 
 
@@ -47,10 +55,20 @@ def installed(wheel: Path, environment: Path) -> Path:
     """Install the wheel and what it asks for, at the pinned versions, and nothing else; return its program."""
     venv.create(environment, with_pip=True)
     python = environment / "bin" / "python"
-    quiet = ("--quiet", "--disable-pip-version-check", "--constraint", str(SOURCES / "requirements.lock"))
+    quiet = (
+        "--quiet",
+        "--disable-pip-version-check",
+        "--constraint",
+        str(SOURCES / "requirements.lock"),
+    )
     # Nothing of the sources may be found by their folder or by a variable.
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    subprocess.run([python, "-m", "pip", "install", *quiet, wheel.absolute()], cwd=environment, env=clean, check=True)
+    subprocess.run(
+        [python, "-m", "pip", "install", *quiet, wheel.absolute()],
+        cwd=environment,
+        env=clean,
+        check=True,
+    )
     return environment / "bin" / "rosterlog"
 
 

@@ -36,22 +36,32 @@ class Authentication:
             return
         except KeysUnreadable as wrong:
             problems.logger.error("tokens can't be checked: %s", wrong)
-            detail = "Tokens can't be checked right now: the identity provider's keys can't be read."
+            detail = (
+                "Tokens can't be checked right now: the identity provider's keys can't be read."
+            )
             await problems.respond(request, "keys-unreadable", 503, detail)(scope, receive, send)
             return
         await self._admit(principal, policy, scope, receive, send)
 
-    async def _admit(self, principal: Principal, policy: Policy, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _admit(
+        self, principal: Principal, policy: Policy, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         scope["state"] |= {"principal": principal, "actor": principal.actor}
         if policy.scope not in principal.scopes:
             request = Request(scope)
-            challenge = {"WWW-Authenticate": f'Bearer realm="rosterlog", error="insufficient_scope", scope="{policy.scope}"'}
+            challenge = {
+                "WWW-Authenticate": f'Bearer realm="rosterlog", error="insufficient_scope", scope="{policy.scope}"'
+            }
             detail = f"This needs a token with the scope {policy.scope}."
-            await problems.respond(request, "scope-missing", 403, detail, headers=challenge)(scope, receive, send)
+            await problems.respond(request, "scope-missing", 403, detail, headers=challenge)(
+                scope, receive, send
+            )
             return
         if principal.groups is not None and not policy.confinable:
             detail = "This needs a token that is not confined to groups: it is about what is of no one group."
-            await problems.respond(Request(scope), "token-confined", 403, detail)(scope, receive, send)
+            await problems.respond(Request(scope), "token-confined", 403, detail)(
+                scope, receive, send
+            )
             return
         await self._app(scope, receive, send)
 
@@ -59,4 +69,6 @@ class Authentication:
 def _unauthenticated(request: Request, refused: Unauthenticated) -> Response:
     said = f"The token does not count: {refused}" if refused.token else f"{refused}"
     challenge = 'Bearer realm="rosterlog"' + (', error="invalid_token"' if refused.token else "")
-    return problems.respond(request, "unauthenticated", 401, said, headers={"WWW-Authenticate": challenge})
+    return problems.respond(
+        request, "unauthenticated", 401, said, headers={"WWW-Authenticate": challenge}
+    )

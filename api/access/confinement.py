@@ -1,8 +1,9 @@
 """To which groups a caller is confined: what is of others is to them as if it did not exist.
 
-A token's claim says so (`rosterlog.api.access.tokens`). Reads pass the groups on to their statements, each of whose sources knows which of
-its rows belong to them (`rosterlog.projections.reading.queries`, `rosterlog.projections.reading.history`); commands to their decision, to
-which all else is unknown (`rosterlog.domain.deciding.decision`).
+A token's claim says so (`rosterlog.api.access.tokens`). Reads pass the groups on to their
+statements, each of whose sources knows which of its rows belong to them
+(`rosterlog.projections.reading.queries`, `rosterlog.projections.reading.history`); commands to
+their decision, to which all else is unknown (`rosterlog.domain.deciding.decision`).
 """
 
 from typing import Any

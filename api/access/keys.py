@@ -13,10 +13,19 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    EllipticCurvePrivateKey,
+    EllipticCurvePublicKey,
+)
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key, load_pem_public_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
 from httpx import AsyncClient, HTTPError, InvalidURL
 from jwt import PyJWK, PyJWKSet
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
@@ -27,7 +36,10 @@ ALGORITHMS: Mapping[str, frozenset[str]] = {
     "EC": frozenset({"ES256", "ES384", "ES512"}),
     "OKP": frozenset({"EdDSA"}),
 }
-"""What each kind of key signs with. A secret that signs and checks alike is none of them, so no key can be taken for such a secret."""
+"""What each kind of key signs with.
+
+A secret that signs and checks alike is none of them, so no key can be taken for such a secret.
+"""
 FETCH_SECONDS = 3.0
 """How long the identity provider may take for its whole answer."""
 PATIENCE_SECONDS = 1.0
@@ -51,17 +63,24 @@ class KeysUnreadable(Exception):
 
 
 class Keys:
-    """Keeps keys, and reads them again where they are old or one is missing. Where that fails, those it has go on.
+    """Keeps keys, and reads them again where they are old or one is missing.
 
-    One thread of its own reads, once at a time, for all who wait. A failure is remembered, so that nobody waits for
-    a place that has just failed.
+    Where that fails, those it has go on.
+
+    One thread of its own reads, once at a time, for all who wait. A failure is remembered, so that
+    nobody waits for a place that has just failed.
     """
 
     def __init__(self, place: str, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Read from `place`, an https address or a file. Nothing is read before the first key is asked for."""
+        """Read from `place`, an https address or a file.
+
+        Nothing is read before the first key is asked for.
+        """
         self._load = _from_address(place) if is_address(place) else lambda: _from_file(Path(place))
         # A file that was missing is there a moment later, and looking costs nothing.
-        self._age, self._retry = (ADDRESS_AGE, RETRY_SECONDS) if is_address(place) else (FILE_AGE, 0.0)
+        self._age, self._retry = (
+            (ADDRESS_AGE, RETRY_SECONDS) if is_address(place) else (FILE_AGE, 0.0)
+        )
         self._place = place
         self._clock = clock
         self._keys: list[PyJWK] = []
@@ -75,14 +94,19 @@ class Keys:
     def unreadable(self) -> bool:
         """Tell whether no key is known, although there was time to read them."""
         reading = self._reading
-        return not self._keys and (self._failures > 0 or (reading is not None and reading.left(PATIENCE_SECONDS) <= 0))
+        return not self._keys and (
+            self._failures > 0 or (reading is not None and reading.left(PATIENCE_SECONDS) <= 0)
+        )
 
     def prepare(self) -> None:
         """Begin to read the keys, so that the first request need not wait for them."""
         self._needed(None)
 
     def find(self, key_id: str | None) -> PyJWK | None:
-        """Return the key with this id, or the only key there is; None where there is none. Raises `KeysUnreadable`."""
+        """Return the key with this id, or the only key there is; None where there is none.
+
+        Raises `KeysUnreadable`.
+        """
         reading, seconds = self._needed(key_id)
         if reading is not None:
             wait([reading.done], seconds)
@@ -103,7 +127,9 @@ class Keys:
     def _match(self, key_id: str | None) -> PyJWK | None:
         if len(self._keys) == 1 and (key_id is None or self._keys[0].key_id is None):
             return self._keys[0]
-        return next((key for key in self._keys if key_id is not None and key.key_id == key_id), None)
+        return next(
+            (key for key in self._keys if key_id is not None and key.key_id == key_id), None
+        )
 
     def _needed(self, key_id: str | None) -> tuple["_Reading | None", float]:
         """Return the reading to wait for, begun where one is due, and for how many seconds to wait for it."""
@@ -115,7 +141,9 @@ class Keys:
             reading = self._reading
         if reading is None:
             return None, 0.0
-        return reading, max(0.0, reading.left(PATIENCE_SECONDS if is_known else FETCH_SECONDS + PATIENCE_SECONDS))
+        return reading, max(
+            0.0, reading.left(PATIENCE_SECONDS if is_known else FETCH_SECONDS + PATIENCE_SECONDS)
+        )
 
     def _is_due(self, *, is_known: bool) -> bool:
         if self._tried_at is None:
@@ -127,7 +155,9 @@ class Keys:
     def _read(self) -> None:
         try:
             keys = self._load()
-        except Exception as wrong:  # whatever the place holds: nobody must wait for a reading that has ended
+        except (
+            Exception
+        ) as wrong:  # whatever the place holds: nobody must wait for a reading that has ended
             logger.log(
                 logging.WARNING if isinstance(wrong, KeysUnreadable) else logging.ERROR,
                 "%s: %s",
@@ -170,10 +200,17 @@ def private_key(pem: bytes) -> PrivateKey:
 
 
 def make(path: Path) -> None:
-    """Make a private key (Ed25519) in a file that only its owner can read. Raises `KeysUnreadable`."""
-    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    """Make a private key (Ed25519) in a file that only its owner can read.
+
+    Raises `KeysUnreadable`.
+    """
+    pem = Ed25519PrivateKey.generate().private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+    )
     try:
-        with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:  # the mode from the start
+        with open(
+            path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)
+        ) as file:  # the mode from the start
             file.write(pem)
     except OSError as wrong:
         raise KeysUnreadable(f"{path}: {wrong.strerror}") from wrong
@@ -197,9 +234,14 @@ def _from_address(address: str) -> Callable[[], list[PyJWK]]:
 
 
 async def _fetched(address: str) -> bytes:
-    """Fetch a key set, from this address and no other. Raises `ValueError`, `TimeoutError` or what httpx raises."""
+    """Fetch a key set, from this address and no other.
+
+    Raises `ValueError`, `TimeoutError` or what httpx raises.
+    """
     # The system's certificates, as everything else on this machine uses them.
-    client = AsyncClient(verify=ssl.create_default_context(), timeout=FETCH_SECONDS, follow_redirects=False)
+    client = AsyncClient(
+        verify=ssl.create_default_context(), timeout=FETCH_SECONDS, follow_redirects=False
+    )
     async with asyncio.timeout(FETCH_SECONDS), client, client.stream("GET", address) as response:
         if response.status_code != HTTPStatus.OK:
             raise ValueError(f"HTTP {response.status_code}, which is not 200")
@@ -220,7 +262,11 @@ def _from_file(path: Path) -> list[PyJWK]:
 
 
 def _of_pem(content: bytes) -> PyJWK:
-    key = private_key(content).public_key() if b"PRIVATE KEY" in content else load_pem_public_key(content)
+    key = (
+        private_key(content).public_key()
+        if b"PRIVATE KEY" in content
+        else load_pem_public_key(content)
+    )
     match key:
         case RSAPublicKey():
             return PyJWK.from_dict(RSAAlgorithm.to_jwk(key, as_dict=True))
@@ -237,7 +283,9 @@ def _usable(document: Any) -> list[PyJWK]:
         keys = PyJWKSet.from_dict(document).keys
     except (PyJWTError, AttributeError, TypeError, ValueError) as wrong:
         raise KeysUnreadable(f"no JWK set: {wrong}") from wrong
-    usable = [key for key in keys if key.key_type in ALGORITHMS and key.public_key_use in {None, "sig"}]
+    usable = [
+        key for key in keys if key.key_type in ALGORITHMS and key.public_key_use in {None, "sig"}
+    ]
     if not usable:
         raise KeysUnreadable("no key among them that checks signatures")
     return usable

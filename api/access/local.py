@@ -1,7 +1,8 @@
 """A service without authentication trusts this machine, and a browser on it visits any page: what a page of elsewhere causes is refused.
 
-A page can send requests to loopback addresses, and with a name of its own that leads there (DNS rebinding) it could read the answers, too.
-The first shows in `Origin` and, also where a browser leaves that out, in `Sec-Fetch-Site`; the second in `Host`.
+A page can send requests to loopback addresses, and with a name of its own that leads there (DNS
+rebinding) it could read the answers, too. The first shows in `Origin` and, also where a browser
+leaves that out, in `Sec-Fetch-Site`; the second in `Host`.
 """
 
 import re
@@ -27,7 +28,12 @@ class LocalOnly:
         if scope["type"] == "http":
             wrong = _foreign(scope)
             if wrong is not None:
-                response = problems.respond(Request(scope), "not-local", 403, f"{wrong} says that it comes from elsewhere. {_HELP}")
+                response = problems.respond(
+                    Request(scope),
+                    "not-local",
+                    403,
+                    f"{wrong} says that it comes from elsewhere. {_HELP}",
+                )
                 await response(scope, receive, send)
                 return
         await self._app(scope, receive, send)
@@ -41,7 +47,8 @@ def _foreign(scope: Scope) -> str | None:
         scheme, _, host = value.rpartition(b"://")
         if name == b"origin" and not (scheme in {b"http", b"https"} and _is_local(host)):
             return "Origin"
-        # `same-site` is a page on another port of this machine, `none` is somebody who typed the address.
+        # `same-site` is a page on another port of this machine, `none` is somebody who typed the
+        # address.
         if name == b"sec-fetch-site" and value not in {b"same-origin", b"same-site", b"none"}:
             return "Sec-Fetch-Site"
     return None

@@ -15,7 +15,13 @@ from anyio.to_thread import run_sync
 from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
-from rosterlog.api.access.keys import ALGORITHMS, Keys, KeysUnreadable, private_key, signing_algorithm
+from rosterlog.api.access.keys import (
+    ALGORITHMS,
+    Keys,
+    KeysUnreadable,
+    private_key,
+    signing_algorithm,
+)
 from rosterlog.api.settings import Settings
 from rosterlog.domain.errors import InvalidValue
 from rosterlog.domain.values import Groups, Provenance
@@ -59,7 +65,10 @@ class Tokens:
         self._known: dict[str, tuple[Principal, float]] = {}
 
     async def principal(self, authorization: list[str]) -> Principal:
-        """Return whom the `Authorization` headers speak for. Raises `Unauthenticated`, `KeysUnreadable`."""
+        """Return whom the `Authorization` headers speak for.
+
+        Raises `Unauthenticated`, `KeysUnreadable`.
+        """
         token = _bearer(authorization)
         known, until = self._known.get(token, (None, 0.0))
         if known is None or until < time.time():
@@ -70,7 +79,10 @@ class Tokens:
         return known
 
     async def still_counts(self, authorization: list[str]) -> bool:
-        """Tell whether the headers that a long answer began with would begin it now. Where the keys can't be read, they would."""
+        """Tell whether the headers that a long answer began with would begin it now.
+
+        Where the keys can't be read, they would.
+        """
         try:
             await self.principal(authorization)
         except Unauthenticated:
@@ -90,12 +102,16 @@ class Tokens:
         with _readable():
             claims = self._verified(token, key, head)
             expires_at = float(claims["exp"]) + self._settings.auth_clock_skew
-        return Principal(self._actor(claims), self._scopes(claims), expires_at, self._groups(claims))
+        return Principal(
+            self._actor(claims), self._scopes(claims), expires_at, self._groups(claims)
+        )
 
     def _verified(self, token: str, key: PyJWK, header: dict[str, Any]) -> dict[str, Any]:
         kind = str(header.get("typ", "")).lower().removeprefix("application/")
         if kind not in {known.lower() for known in self._settings.auth_token_types}:
-            raise Unauthenticated(f"its type is {kind or 'not given'}, not {' or '.join(self._settings.auth_token_types)}")
+            raise Unauthenticated(
+                f"its type is {kind or 'not given'}, not {' or '.join(self._settings.auth_token_types)}"
+            )
         allowed = ALGORITHMS[str(key.key_type)].intersection(self._settings.auth_algorithms)
         claims: dict[str, Any] = jwt.decode(
             token,
@@ -112,7 +128,9 @@ class Tokens:
         name = self._settings.auth_actor_claim
         actor = claims.get(name)
         if not isinstance(actor, str) or not (actor.isascii() and actor.isprintable()):
-            raise Unauthenticated(f"its claim {name}, which names the actor, is no printable ASCII text")
+            raise Unauthenticated(
+                f"its claim {name}, which names the actor, is no printable ASCII text"
+            )
         try:
             return Provenance(actor, source="api").actor
         except InvalidValue as wrong:
@@ -122,10 +140,17 @@ class Tokens:
         scopes = claims.get(self._settings.auth_scope_claim)
         if isinstance(scopes, str):
             return frozenset(scopes.split())
-        return frozenset(one for one in scopes if isinstance(one, str)) if isinstance(scopes, list) else frozenset()
+        return (
+            frozenset(one for one in scopes if isinstance(one, str))
+            if isinstance(scopes, list)
+            else frozenset()
+        )
 
     def _groups(self, claims: dict[str, Any]) -> Groups:
-        """Return the groups that the token is confined to. A claim that can't be read is no reason to show everything."""
+        """Return the groups that the token is confined to.
+
+        A claim that can't be read is no reason to show everything.
+        """
         name = self._settings.auth_groups_claim
         if name not in claims:
             return None
@@ -158,7 +183,9 @@ def _head(token: str) -> dict[str, Any]:
 
 def _bearer(authorization: list[str]) -> str:
     if not authorization:
-        raise Unauthenticated("the request has no token: send Authorization: Bearer <token>", token=False)
+        raise Unauthenticated(
+            "the request has no token: send Authorization: Bearer <token>", token=False
+        )
     scheme, _, token = authorization[0].partition(" ")
     if len(authorization) > 1 or scheme.lower() != "bearer" or not token.strip():
         raise Unauthenticated("the Authorization header is not Bearer <token>", token=False)
@@ -167,8 +194,18 @@ def _bearer(authorization: list[str]) -> str:
     return token.strip()
 
 
-def make(settings: Settings, key: Path, subject: str, scopes: list[str], lifetime: timedelta, groups: Groups = None) -> str:
-    """Return a token signed with a local key, for trying and for scripts, confined to `groups`. Raises `KeysUnreadable`."""
+def make(
+    settings: Settings,
+    key: Path,
+    subject: str,
+    scopes: list[str],
+    lifetime: timedelta,
+    groups: Groups = None,
+) -> str:
+    """Return a token signed with a local key, for trying and for scripts, confined to `groups`.
+
+    Raises `KeysUnreadable`.
+    """
     try:
         private = private_key(key.read_bytes())
     except OSError as wrong:

@@ -1,6 +1,7 @@
 """The demo: a semester of a made-up district, loaded into an empty service.
 
-Its file names things as people do. As with ids of a student information system, they become ours by UUIDv5 over a private namespace.
+Its file names things as people do. As with ids of a student information system, they become ours by
+UUIDv5 over a private namespace.
 """
 
 import json
@@ -21,7 +22,10 @@ _SOURCE = "import:demo"
 
 
 class NotEmpty(Exception):
-    """The log holds events already. It is no problem of a request, so it is none of `DomainError`."""
+    """The log holds events already.
+
+    It is no problem of a request, so it is none of `DomainError`.
+    """
 
     def __init__(self) -> None:
         super().__init__("The demo is for an empty service, and this log holds events already.")
@@ -33,10 +37,18 @@ def demo_id(name: str) -> UUID:
 
 
 def load(roster: Roster, on_progress: Callable[[int, int], None] = lambda *_: None) -> int:
-    """Give every command of the demo and return the position of the last event. Raises `NotEmpty`."""
+    """Give every command of the demo and return the position of the last event.
+
+    Raises `NotEmpty`.
+    """
     if roster.recorder.max_notification_id():
         raise NotEmpty
-    lines = files("rosterlog.examples").joinpath("district.ndjson").read_text(encoding="utf-8").splitlines()
+    lines = (
+        files("rosterlog.examples")
+        .joinpath("district.ndjson")
+        .read_text(encoding="utf-8")
+        .splitlines()
+    )
     position = 0
     for done, line in enumerate(lines, start=1):
         position = _give(roster, json.loads(line)).position
@@ -49,7 +61,9 @@ def _give(roster: Roster, line: dict[str, Any]) -> Outcome:
     command: Callable[..., Outcome] = getattr(roster, line.pop("do"))
     by = Provenance(line.pop("actor"), source=_SOURCE, reason=line.pop("reason", None))
     day = date.fromisoformat(line.pop("on"))
-    arguments: dict[str, Any] = {f"{kind}_id": demo_id(line.pop(kind)) for kind in ("class", "group", "user") if kind in line}
+    arguments: dict[str, Any] = {
+        f"{kind}_id": demo_id(line.pop(kind)) for kind in ("class", "group", "user") if kind in line
+    }
     if {"class_id", "user_id"} <= arguments.keys():
         arguments["effective_on"] = day
     if "role" in line:

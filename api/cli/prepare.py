@@ -6,7 +6,13 @@ import typer
 from rich.console import Console
 
 from rosterlog.api.ops import roles as accounts
-from rosterlog.api.ops.database import database, known_revision, migrate_to, migrated_database, refuse_wrong_way
+from rosterlog.api.ops.database import (
+    database,
+    known_revision,
+    migrate_to,
+    migrated_database,
+    refuse_wrong_way,
+)
 from rosterlog.api.ops.embedded import NoDatabase
 from rosterlog.api.service import connected
 from rosterlog.api.settings import Settings
@@ -14,23 +20,40 @@ from rosterlog.migrations import commands as migrations
 
 out = Console(highlight=False, soft_wrap=True)
 
-To = Annotated[str | None, typer.Option(help="The revision to go to, such as 0005_create_classes; without it the newest.")]
-Down = Annotated[bool, typer.Option("--down", help="Go down to that revision; base: nothing is left.")]
-Sql = Annotated[bool, typer.Option("--sql", help="Print the SQL for review instead, from where the database is.")]
+To = Annotated[
+    str | None,
+    typer.Option(help="The revision to go to, such as 0005_create_classes; without it the newest."),
+]
+Down = Annotated[
+    bool, typer.Option("--down", help="Go down to that revision; base: nothing is left.")
+]
+Sql = Annotated[
+    bool,
+    typer.Option("--sql", help="Print the SQL for review instead, from where the database is."),
+]
 From = Annotated[
     str | None,
     typer.Option(
-        "--from", help="With --sql: print from this revision, whatever the database is at; base: from nothing. Needs no database."
+        "--from",
+        help="With --sql: print from this revision, whatever the database is at; base: from nothing. Needs no database.",
     ),
 ]
-Apply = Annotated[bool, typer.Option("--apply", help="Run the SQL on the database, as a superuser or its owner, instead of printing it.")]
+Apply = Annotated[
+    bool,
+    typer.Option(
+        "--apply",
+        help="Run the SQL on the database, as a superuser or its owner, instead of printing it.",
+    ),
+]
 Prefix = Annotated[
     str,
-    typer.Option(help="What the accounts' names begin with. Accounts are the server's own: give each database another prefix."),
+    typer.Option(
+        help="What the accounts' names begin with. Accounts are the server's own: give each database another prefix."
+    ),
 ]
 
 
-def migrate(to: To = None, down: Down = False, sql: Sql = False, from_: From = None) -> None:  # noqa: FBT002
+def migrate(to: To = None, down: Down = False, sql: Sql = False, from_: From = None) -> None:
     """Bring the database to the newest migration, or to another one."""
     if down and to is None:
         raise typer.BadParameter("--down needs --to: the revision to go down to, or base")
@@ -60,10 +83,12 @@ def _rendered(first: str, last: str, *, down: bool) -> str:
     return migrations.render(f"{first}:{last}", down=down)
 
 
-def roles(apply: Apply = False, prefix: Prefix = accounts.PREFIX) -> None:  # noqa: FBT002
+def roles(apply: Apply = False, prefix: Prefix = accounts.PREFIX) -> None:
     """Print the SQL that makes the least-privilege database accounts: migrator, writer, projector and reader."""
     if not accounts.PREFIXES.fullmatch(prefix):
-        raise typer.BadParameter("up to 50 small letters, digits and underscores, a letter first", param_hint="--prefix")
+        raise typer.BadParameter(
+            "up to 50 small letters, digits and underscores, a letter first", param_hint="--prefix"
+        )
     if not apply:
         out.print(accounts.script(prefix), markup=False, end="")
         return

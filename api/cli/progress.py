@@ -35,7 +35,12 @@ class Progress:
         self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._bar.stop()
 
     def show(self, done: int, total: int) -> None:
@@ -46,7 +51,9 @@ class Progress:
         if not self._console.is_terminal and (now - self._said >= LINE_SECONDS or done == total):
             self._said = now
             left = (total - done) / rate if rate else 0
-            self._console.print(f"{self._title}: {done} of {total} {self._unit}, {rate:,.0f}/s, {left:.0f} s left")
+            self._console.print(
+                f"{self._title}: {done} of {total} {self._unit}, {rate:,.0f}/s, {left:.0f} s left"
+            )
 
     def say(self, what: str) -> None:
         """Say what goes on, once all is counted."""

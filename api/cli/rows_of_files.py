@@ -33,7 +33,9 @@ class Line:
 
 
 def read(file: Path, columns: Mapping[str, bool]) -> list[Line]:
-    """Return the items of a file (`-`: standard input). `columns` says which there are, and which of them every item needs.
+    """Return the items of a file (`-`: standard input).
+
+    `columns` says which there are, and which of them every item needs.
 
     Raises `FileUnusable`.
     """
@@ -44,7 +46,9 @@ def read(file: Path, columns: Mapping[str, bool]) -> list[Line]:
                 return list(_ndjson([first, *lines]))
             return list(_csv([first, *lines], columns))
     except UnicodeDecodeError:
-        raise FileUnusable(f"{file} is not in UTF-8: save it as CSV in UTF-8, and give it again") from None
+        raise FileUnusable(
+            f"{file} is not in UTF-8: save it as CSV in UTF-8, and give it again"
+        ) from None
     except (OSError, csv.Error) as wrong:
         raise FileUnusable(f"{file}: {wrong}") from None
 
@@ -74,7 +78,9 @@ def _csv(lines: Iterable[str], columns: Mapping[str, bool]) -> Iterator[Line]:
     names = next(reader, [])
     needed = {name for name, is_needed in columns.items() if is_needed}
     if not needed <= set(names) <= columns.keys():
-        raise FileUnusable(f"the first line names the columns: {', '.join(columns)} (needed: {', '.join(sorted(needed))})")
+        raise FileUnusable(
+            f"the first line names the columns: {', '.join(columns)} (needed: {', '.join(sorted(needed))})"
+        )
     if len(set(names)) < len(names):
         raise FileUnusable(f"the first line names a column twice: {', '.join(names)}")
     for fields in filter(None, reader):
@@ -83,7 +89,10 @@ def _csv(lines: Iterable[str], columns: Mapping[str, bool]) -> Iterator[Line]:
             wrong = f"line {reader.line_num} has {len(fields)} fields, and the first line names {len(names)}: is the file complete?"
             raise FileUnusable(wrong)
         # An empty field is one that is not given.
-        yield Line(reader.line_num, {name: value for name, value in zip(names, fields, strict=True) if value})
+        yield Line(
+            reader.line_num,
+            {name: value for name, value in zip(names, fields, strict=True) if value},
+        )
 
 
 @dataclass
@@ -121,9 +130,14 @@ def give(
     on_refused: Callable[[Line, str], None],
     on_progress: Callable[[int, int], None],
 ) -> Imported:
-    """Give the lines' items to a command, many at a time, or `atomic` all at once. Raises `FileUnusable` for too many at once."""
+    """Give the lines' items to a command, many at a time, or `atomic` all at once.
+
+    Raises `FileUnusable` for too many at once.
+    """
     if atomic and len(lines) > MOST_ITEMS:
-        raise FileUnusable(f"all or nothing is for up to {MOST_ITEMS} items; the file has {len(lines)}")
+        raise FileUnusable(
+            f"all or nothing is for up to {MOST_ITEMS} items; the file has {len(lines)}"
+        )
     imported, rest = Imported(), iter(lines)
     while some := list(islice(rest, MOST_ITEMS if atomic else AT_ONCE)):
         found = command([line.item for line in some])
@@ -137,7 +151,10 @@ def give(
 
 
 def _count(
-    imported: Imported, lines: Sequence[Line], outcomes: Sequence[Mapping[str, Any]], on_refused: Callable[[Line, str], None]
+    imported: Imported,
+    lines: Sequence[Line],
+    outcomes: Sequence[Mapping[str, Any]],
+    on_refused: Callable[[Line, str], None],
 ) -> None:
     for line, one in zip(lines, outcomes, strict=True):
         if one["outcome"] == "refused":

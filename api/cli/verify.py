@@ -17,15 +17,30 @@ from rosterlog.projections.verify.log_check import LogHead, verify_log
 from rosterlog.projections.verify.skips_check import verify_skips
 from rosterlog.projections.verify.tables_check import verify_tables
 
-out, err = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)
+out, err = (
+    Console(highlight=False, soft_wrap=True),
+    Console(stderr=True, highlight=False, soft_wrap=True),
+)
 
 
 def verify(
-    log: Annotated[bool, typer.Option("--log", help="Only the log: its hash chain, from the first event on.")] = False,  # noqa: FBT002
-    tables: Annotated[bool, typer.Option("--tables", help="Only the read tables, and what is skipped: against the log.")] = False,  # noqa: FBT002
-    indexes: Annotated[bool, typer.Option("--indexes", help="Only the indexes: that they find what is there.")] = False,  # noqa: FBT002
+    log: Annotated[
+        bool, typer.Option("--log", help="Only the log: its hash chain, from the first event on.")
+    ] = False,
+    tables: Annotated[
+        bool,
+        typer.Option(
+            "--tables", help="Only the read tables, and what is skipped: against the log."
+        ),
+    ] = False,
+    indexes: Annotated[
+        bool, typer.Option("--indexes", help="Only the indexes: that they find what is there.")
+    ] = False,
     against: Annotated[
-        str | None, typer.Option(help="A head that was kept, as position:hex; prove that the log goes on from there. Implies --log.")
+        str | None,
+        typer.Option(
+            help="A head that was kept, as position:hex; prove that the log goes on from there. Implies --log."
+        ),
     ] = None,
 ) -> None:
     """Prove that the log is as it was written, that the read tables say what it says, and that indexes find it. Exit status 1 where not."""
@@ -50,7 +65,8 @@ def _head(written: str | None) -> LogHead | None:
         return None if written is None else LogHead.read(written)
     except ValueError:
         raise typer.BadParameter(
-            f"{written} is no head of a log: it is printed as position:hex, with 64 digits", param_hint="--against"
+            f"{written} is no head of a log: it is printed as position:hex, with 64 digits",
+            param_hint="--against",
         ) from None
 
 
@@ -73,9 +89,14 @@ def _print_differences(conninfo: str) -> int:
     with Progress("tables", err) as progress:
         differences = list(verify_tables(conninfo, progress.show))
     for row in differences:
-        out.print(f"{row.table}: found {row.found or 'no row'}, expected {row.expected or 'no row'}", markup=False)
+        out.print(
+            f"{row.table}: found {row.found or 'no row'}, expected {row.expected or 'no row'}",
+            markup=False,
+        )
     out.print(
-        f"rows that differ: {len(differences)}; rosterlog rebuild mends them" if differences else "the read tables say what the log says"
+        f"rows that differ: {len(differences)}; rosterlog rebuild mends them"
+        if differences
+        else "the read tables say what the log says"
     )
     return len(differences)
 
@@ -96,7 +117,10 @@ def _print_wrong_indexes(databases: Databases) -> int:
     for one in found.wrong:
         out.print(str(one), markup=False)
     if found.unread:
-        err.print(f"indexes that could not be read in their order, and were not checked: {', '.join(found.unread)}", markup=False)
+        err.print(
+            f"indexes that could not be read in their order, and were not checked: {', '.join(found.unread)}",
+            markup=False,
+        )
     if not found.wrong:
         out.print("the indexes find what is there")
     return len(found.wrong)

@@ -26,12 +26,18 @@ class Asking:
     def _refusal(self, scope: Scope) -> Response | None:
         operation = operation_of(scope)
         if scope["query_string"]:
-            errors = [_unknown(name, operation) for name in _names(scope["query_string"]) if name not in operation.parameters]
+            errors = [
+                _unknown(name, operation)
+                for name in _names(scope["query_string"])
+                if name not in operation.parameters
+            ]
             if errors:
                 return problems.invalid(Request(scope), errors)
         offers = operation.policy.offers
         if offers:
-            accepted = [value.decode("latin-1") for name, value in scope["headers"] if name == b"accept"]
+            accepted = [
+                value.decode("latin-1") for name, value in scope["headers"] if name == b"accept"
+            ]
             media_type = preferred(accepted, offers)
             if media_type is None:
                 return _not_acceptable(Request(scope), offers)
@@ -41,13 +47,19 @@ class Asking:
 
 def _names(query: bytes) -> dict[str, None]:
     """Return the names of the parameters in a query, each once, in order."""
-    return dict.fromkeys(name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+    return dict.fromkeys(
+        name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    )
 
 
 def _unknown(name: str, operation: Operation) -> dict[str, str]:
     known = ", ".join(sorted(operation.parameters))
     there_are = f"it has {known}" if known else "it has none"
-    return {"parameter": name, "rule": "unknown-field", "detail": f"{name} is no parameter of {operation.id}: {there_are}"}
+    return {
+        "parameter": name,
+        "rule": "unknown-field",
+        "detail": f"{name} is no parameter of {operation.id}: {there_are}",
+    }
 
 
 def _not_acceptable(request: Request, offers: tuple[str, ...]) -> Response:

@@ -69,16 +69,26 @@ class JsonBodies:
         scope["state"]["body"] = body
         if limit:
             # Behind this nobody reads the header again, and maybe in another way.
-            scope["headers"] = [*(h for h in scope["headers"] if h[0] != b"content-type"), (b"content-type", JSON.encode())]
+            scope["headers"] = [
+                *(h for h in scope["headers"] if h[0] != b"content-type"),
+                (b"content-type", JSON.encode()),
+            ]
         await self._app(scope, receive, send)
 
 
 async def _read_nothing(request: Request) -> Response | None:
     """Refuse a body where there is none to give: what it says would be lost."""
-    if request.headers.get("content-length", "0").strip("0") == "" and "transfer-encoding" not in request.headers:
+    if (
+        request.headers.get("content-length", "0").strip("0") == ""
+        and "transfer-encoding" not in request.headers
+    ):
         return None
     detail = "this takes no body: leave it out"
-    return problems.invalid(request, [{"pointer": "", "rule": "no-body", "detail": detail}], headers={"Connection": "close"})
+    return problems.invalid(
+        request,
+        [{"pointer": "", "rule": "no-body", "detail": detail}],
+        headers={"Connection": "close"},
+    )
 
 
 async def _read(request: Request, limit: int) -> tuple[Response | None, bytes]:
@@ -87,12 +97,16 @@ async def _read(request: Request, limit: int) -> tuple[Response | None, bytes]:
         body += chunk
         if len(body) > limit:
             detail = f"The body is larger than {limit} bytes."
-            return problems.respond(request, "body-too-large", 413, detail, headers={"Connection": "close"}), b""
+            return problems.respond(
+                request, "body-too-large", 413, detail, headers={"Connection": "close"}
+            ), b""
     if not body:
         return None, b"{}"
     misdeclared = _misdeclared(request)
     if misdeclared is not None:
-        return problems.respond(request, "unsupported-media-type", 415, misdeclared, headers=_TAKEN), b""
+        return problems.respond(
+            request, "unsupported-media-type", 415, misdeclared, headers=_TAKEN
+        ), b""
     return None, bytes(body)
 
 
@@ -109,7 +123,9 @@ def _misdeclared(request: Request) -> str | None:
     declared["content-type"] = request.headers.get("content-type", "")
     media_type, charset = declared.get_content_type(), declared.get_param("charset", "utf-8")
     if "content-type" not in request.headers or media_type != JSON:
-        return f"The body is declared as {request.headers.get('content-type') or 'nothing'}: {_HINT}."
+        return (
+            f"The body is declared as {request.headers.get('content-type') or 'nothing'}: {_HINT}."
+        )
     if str(charset).lower() not in {"utf-8", "utf8"}:
         return f"The body is declared in {charset}: send JSON in UTF-8."
     return None

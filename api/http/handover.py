@@ -18,7 +18,10 @@ class Handover:
         self._awake = False
 
     async def result(self, future: Future[Answer], seconds: float) -> Answer:
-        """Return what `future` comes to, or raise it; raises `TimeoutError` where it takes longer. Who is cancelled cancels it."""
+        """Return what `future` comes to, or raise it; raises `TimeoutError` where it takes longer.
+
+        Who is cancelled cancels it.
+        """
         waiting: asyncio.Future[Answer] = self._loop.create_future()
         future.add_done_callback(lambda done: self._arrive(done, waiting))
         expiry = self._loop.call_later(seconds, _expire, waiting)

@@ -28,7 +28,9 @@ class JsonRoute(APIRoute):
 
         async def checked(request: Request) -> Response:
             body: bytes = request.state.body
-            made = _made(form, body) if len(body) <= INLINE_BYTES else await apart(_made, form, body)
+            made = (
+                _made(form, body) if len(body) <= INLINE_BYTES else await apart(_made, form, body)
+            )
             return await handle(_Checked(request, body, made))
 
         return checked
@@ -54,7 +56,9 @@ def _made(form: type[BaseModel], body: bytes) -> BaseModel:
         refuse_many_fields(value)
         return form.model_validate(value)
     except BadJson as wrong:
-        raise InvalidForm([{"pointer": wrong.pointer, "rule": wrong.rule, "detail": wrong.detail}]) from None
+        raise InvalidForm(
+            [{"pointer": wrong.pointer, "rule": wrong.rule, "detail": wrong.detail}]
+        ) from None
     except ValidationError as wrong:
         raise InvalidForm(errors_of(wrong, "body")) from None
 
@@ -62,4 +66,6 @@ def _made(form: type[BaseModel], body: bytes) -> BaseModel:
 def refuse_many_fields(value: object) -> None:
     """Raise `BadJson` for an object with more fields than any of the API's has."""
     if isinstance(value, dict) and len(value) > MOST_FIELDS:
-        raise BadJson("", "fields", f"an object with {len(value)} fields; {MOST_FIELDS} are allowed")
+        raise BadJson(
+            "", "fields", f"an object with {len(value)} fields; {MOST_FIELDS} are allowed"
+        )

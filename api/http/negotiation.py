@@ -7,7 +7,12 @@ from functools import lru_cache
 
 from starlette.requests import Request
 
-JSON, CSV, NDJSON, EVENT_STREAM = "application/json", "text/csv", "application/x-ndjson", "text/event-stream"
+JSON, CSV, NDJSON, EVENT_STREAM = (
+    "application/json",
+    "text/csv",
+    "application/x-ndjson",
+    "text/event-stream",
+)
 TEXT, HTML = "text/plain", "text/html"
 
 _SENT: Mapping[str, Mapping[str, str]] = {CSV: {"header": "present"}, TEXT: {"version": "0.0.4"}}
@@ -32,7 +37,11 @@ class _Range:
         """Return how closely the range names a media type, None where it does not."""
         kind, _, subtype = media_type.partition("/")
         sent = {"charset": "utf-8", **_SENT.get(media_type, {})}
-        if self.kind not in {kind, "*"} or self.subtype not in {subtype, "*"} or not self.parameters.items() <= sent.items():
+        if (
+            self.kind not in {kind, "*"}
+            or self.subtype not in {subtype, "*"}
+            or not self.parameters.items() <= sent.items()
+        ):
             return None
         return self.kind != "*", self.subtype != "*", len(self.parameters)
 
@@ -40,7 +49,8 @@ class _Range:
 def preferred(accept: Iterable[str], offered: tuple[str, ...]) -> str | None:
     """Return the best of the media types offered for the lines of `Accept`, the first among equals; None where the caller takes none.
 
-    A member that can't be read does not count, and without any that counts the caller takes everything.
+    A member that can't be read does not count, and without any that counts the caller takes
+    everything.
     """
     lines = ", ".join(accept)
     if lines in {"", "*/*", offered[0]}:
@@ -69,7 +79,11 @@ def media_type_of(request: Request) -> str:
 
 def _weight(media_type: str, ranges: list[_Range]) -> float:
     """Return the weight of the range that names the media type most closely."""
-    found = [(closeness, range_.weight) for range_ in ranges if (closeness := range_.closeness(media_type)) is not None]
+    found = [
+        (closeness, range_.weight)
+        for range_ in ranges
+        if (closeness := range_.closeness(media_type)) is not None
+    ]
     return max(found)[1] if found else 0.0
 
 
@@ -87,7 +101,10 @@ def _ranges(accept: str) -> Iterator[_Range]:
 
 
 def _members(accept: str) -> Iterator[list[str]]:
-    """Yield each member of the list in pieces; commas and semicolons in quotes are text. What follows a quote without end is left out."""
+    """Yield each member of the list in pieces; commas and semicolons in quotes are text.
+
+    What follows a quote without end is left out.
+    """
     pieces = [""]
     for part in _PARTS.finditer(accept.lower()):
         if part[0] == '"':

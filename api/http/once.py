@@ -1,6 +1,7 @@
 """Refusing what counts once and is given twice, because nobody knows which one should count.
 
-Here are query parameters and headers; names twice in an object of JSON are in `strict_json`, options of the command line in `cli`.
+Here are query parameters and headers; names twice in an object of JSON are in `strict_json`,
+options of the command line in `cli`.
 """
 
 from collections import Counter
@@ -21,8 +22,11 @@ COUNT_ONCE = {
         "Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Origin", "Roster-Actor", "Roster-Reason", "Sec-Fetch-Site",
     )
 }  # fmt: skip
-"""Headers that we read and that have one value. The others that we read are lists, and several lines are one (RFC 9110, section 5.3):
-Accept, If-Match, If-None-Match and Prefer. A second Host or Content-Length is no HTTP/1.1, and ends in `protocol`.
+"""Headers that we read and that have one value.
+
+The others that we read are lists, and several lines are one (RFC 9110, section 5.3):
+Accept, If-Match, If-None-Match and Prefer. A second Host or Content-Length is no HTTP/1.1, and ends
+in `protocol`.
 """
 
 
@@ -48,11 +52,29 @@ def _errors(scope: Scope) -> list[dict[str, Any]]:
         detail = f"the query has {query.count(b'&') + 1} parameters, and at most {MOST_PARAMETERS} are read"
         return [{"parameter": "", "rule": "too-many", "detail": detail}]
     # Compared as the routes read them: decoded, with an empty value too.
-    parameters = _twice(name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True)) if b"&" in query else []
+    parameters = (
+        _twice(name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+        if b"&" in query
+        else []
+    )
     headers = _twice(COUNT_ONCE[name] for name, _ in scope["headers"] if name in COUNT_ONCE)
     return [
-        *({"parameter": name, "rule": "given-twice", "detail": f"{name} is given twice: give it once"} for name in parameters),
-        *({"header": name, "rule": "given-twice", "detail": f"{name} is given twice: send it once"} for name in headers),
+        *(
+            {
+                "parameter": name,
+                "rule": "given-twice",
+                "detail": f"{name} is given twice: give it once",
+            }
+            for name in parameters
+        ),
+        *(
+            {
+                "header": name,
+                "rule": "given-twice",
+                "detail": f"{name} is given twice: send it once",
+            }
+            for name in headers
+        ),
     ]
 
 

@@ -1,7 +1,8 @@
 """Finding the operation that a request asks for: once, at the edge, and for everything behind it.
 
-The path is compared as it came, byte by byte and segment by segment; nothing is decoded, trimmed or redirected. Every path of ours is made
-of unreserved characters (RFC 3986, section 2.3), so a path that holds anything else is of no operation.
+The path is compared as it came, byte by byte and segment by segment; nothing is decoded, trimmed or
+redirected. Every path of ours is made of unreserved characters (RFC 3986, section 2.3), so a path
+that holds anything else is of no operation.
 """
 
 import string
@@ -48,10 +49,19 @@ class Operations:
     """All operations, to be found by method and path."""
 
     def __init__(self, routes: Iterable[BaseRoute], policies: Mapping[str, Policy]) -> None:
-        """Take the operations of `routes`. Raises `LookupError` where one has no policy, or a policy has none; `TypeError` for a mount."""
-        self.all = {operation.id: operation for route in routes for operation in [_operation(route, policies)]}
+        """Take the operations of `routes`.
+
+        Raises `LookupError` where one has no policy, or a policy has none; `TypeError` for a mount.
+        """
+        self.all = {
+            operation.id: operation
+            for route in routes
+            for operation in [_operation(route, policies)]
+        }
         if idle := policies.keys() - self.all.keys():
-            raise LookupError(f"api/rest/policy.py has rows of no operation: {', '.join(sorted(idle))}")
+            raise LookupError(
+                f"api/rest/policy.py has rows of no operation: {', '.join(sorted(idle))}"
+            )
         self._root = _Node()
         for operation in self.all.values():
             self._add(operation)
@@ -64,7 +74,9 @@ class Operations:
             else:
                 node = node.literal.setdefault(part, _Node())
         if operation.method in node.here:
-            raise LookupError(f"{operation.id} and {node.here[operation.method].id} have one method and path")
+            raise LookupError(
+                f"{operation.id} and {node.here[operation.method].id} have one method and path"
+            )
         node.here[operation.method] = operation
 
     def at(self, path: str) -> tuple[Mapping[str, Operation], list[str]]:
@@ -92,10 +104,14 @@ def _operation(route: BaseRoute, policies: Mapping[str, Policy]) -> Operation:
     id_ = getattr(route, "operation_id", None) or route.name
     methods = (route.methods or set()) - {"HEAD"}
     if id_ not in policies or len(methods) != 1:
-        raise LookupError(f"{id_} ({' '.join(methods)} {route.path}) needs one method, and a row in api/rest/policy.py")
+        raise LookupError(
+            f"{id_} ({' '.join(methods)} {route.path}) needs one method, and a row in api/rest/policy.py"
+        )
     policy = policies[id_]
     if isinstance(route, APIRoute) and (route.body_field is None) != (policy.body == 0):
-        raise LookupError(f"{id_} takes a body or takes none, and its row in api/rest/policy.py says otherwise")
+        raise LookupError(
+            f"{id_} takes a body or takes none, and its row in api/rest/policy.py says otherwise"
+        )
     names = tuple(part[1:-1] for part in route.path.split("/") if part.startswith("{"))
     return Operation(id_, min(methods), route.path, route, policy, _parameters(route), names)
 
@@ -106,7 +122,11 @@ def _parameters(route: Route) -> frozenset[str]:
     names: set[str] = set()
     for field_ in route.dependant.query_params:
         model = getattr(field_.field_info.annotation, "model_fields", None)
-        names |= {field_.alias} if model is None else {inner.alias or name for name, inner in model.items()}
+        names |= (
+            {field_.alias}
+            if model is None
+            else {inner.alias or name for name, inner in model.items()}
+        )
     return frozenset(names)
 
 
@@ -152,7 +172,9 @@ def _refused(request: Request, found: Mapping[str, Operation]) -> ASGIApp:
         return problems.respond(request, "not-found", 404, f"{asked}: Not Found. {_HELP}")
     methods = sorted({*found, *(["HEAD"] if "GET" in found else [])})
     allowed = {"Allow": ", ".join(methods)}
-    return problems.respond(request, "method-not-allowed", 405, f"{asked}: Method Not Allowed. {_HELP}", headers=allowed)
+    return problems.respond(
+        request, "method-not-allowed", 405, f"{asked}: Method Not Allowed. {_HELP}", headers=allowed
+    )
 
 
 class Dispatch:

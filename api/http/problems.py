@@ -63,15 +63,22 @@ class ProblemError(BaseModel):
 
 
 class Problem(BaseModel):
-    """Why a request was refused (RFC 9457). `type` names the rule and stays the same for ever; `detail` is for people."""
+    """Why a request was refused (RFC 9457).
+
+    `type` names the rule and stays the same for ever; `detail` is for people.
+    """
 
     type: str = Field(examples=["/problems/invalid-request"])
     title: str = Field(examples=["Invalid request"])
     status: int = Field(examples=[422])
-    detail: str = Field(examples=["The request breaks 1 rule: name needs 1 to 100 characters after trimming, not 0"])
+    detail: str = Field(
+        examples=["The request breaks 1 rule: name needs 1 to 100 characters after trimming, not 0"]
+    )
     request_id: str | None = None
     errors: list[ProblemError] = Field([], description="What is wrong, at most 100 of it.")
-    errors_count: int = Field(0, description="How many things are wrong, those that `errors` leaves out included.")
+    errors_count: int = Field(
+        0, description="How many things are wrong, those that `errors` leaves out included."
+    )
 
 
 class InvalidForm(Exception):
@@ -123,7 +130,10 @@ STATUS: Mapping[type[DomainError], int] = {
     NotSkipped: 409,
     RebuildNotPermitted: 409,
 }
-"""Domain error to status. An `Unknown` or `Gone` thing that the path does not name is a conflict, 409."""
+"""Domain error to status.
+
+An `Unknown` or `Gone` thing that the path does not name is a conflict, 409.
+"""
 
 _NOT_OF_THE_DOMAIN = {
     "invalid-request": "The request breaks a rule of form or value. Each entry of errors names the place, the rule and what is wrong.",
@@ -153,8 +163,13 @@ def explanations() -> dict[str, str]:
     errors = [DomainError]
     for error in errors:
         errors.extend(error.__subclasses__())
-    kinds = {error: not error.__subclasses__() and not issubclass(error, InvalidValue) for error in errors}
-    return {error.rule: _explained(error) for error, raised in kinds.items() if raised} | _NOT_OF_THE_DOMAIN
+    kinds = {
+        error: not error.__subclasses__() and not issubclass(error, InvalidValue)
+        for error in errors
+    }
+    return {
+        error.rule: _explained(error) for error, raised in kinds.items() if raised
+    } | _NOT_OF_THE_DOMAIN
 
 
 def _explained(error: type[DomainError]) -> str:
@@ -182,7 +197,12 @@ def respond(
 
     `count` is the number of errors, where `errors` are not all of them.
     """
-    problem = {**document(rule, status, detail, errors or (), getattr(request.state, "request_id", None), count), **(more or {})}
+    problem = {
+        **document(
+            rule, status, detail, errors or (), getattr(request.state, "request_id", None), count
+        ),
+        **(more or {}),
+    }
     retry = {"Retry-After": RETRY_AFTER} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
     return Response(msgspec.json.encode(problem), status, {**retry, **(headers or {})}, MEDIA_TYPE)
 
@@ -202,10 +222,14 @@ def document(
     return {
         "type": f"/problems/{rule}",
         "title": title(rule),
-        "status": status or (HTTPStatus.UNPROCESSABLE_ENTITY if rule == "invalid-request" else HTTPStatus.CONFLICT),
+        "status": status
+        or (HTTPStatus.UNPROCESSABLE_ENTITY if rule == "invalid-request" else HTTPStatus.CONFLICT),
         "detail": _shortened(detail, _DETAIL_LENGTH),
         "request_id": request_id,
-        "errors": [{name: _shortened(part, _PART_LENGTH) for name, part in one.items()} for one in errors[:MOST_ERRORS]],
+        "errors": [
+            {name: _shortened(part, _PART_LENGTH) for name, part in one.items()}
+            for one in errors[:MOST_ERRORS]
+        ],
         "errors_count": len(errors) if count is None else count,
     }
 
@@ -253,14 +277,27 @@ async def _on_domain_error(request: Request, error: Exception) -> Response:
         return invalid(request, [_at(error.field, error.broken_rule, error.detail)])
     if isinstance(error.__cause__, Exception):
         logger.warning("%s: %s", error.rule, str(error.__cause__).partition("\n")[0])
-    return respond(request, error.rule, _status(request, error), str(error), getattr(error, "errors", None))
+    return respond(
+        request, error.rule, _status(request, error), str(error), getattr(error, "errors", None)
+    )
 
 
 def invalid(
-    request: Request, errors: Sequence[Mapping[str, Any]], count: int | None = None, headers: Mapping[str, str] | None = None
+    request: Request,
+    errors: Sequence[Mapping[str, Any]],
+    count: int | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Return the answer to a request that breaks rules of form or value, `count` of them, or as many as are given."""
-    return respond(request, "invalid-request", 422, f"The request breaks {summary(errors, count)}", errors, headers, count=count)
+    return respond(
+        request,
+        "invalid-request",
+        422,
+        f"The request breaks {summary(errors, count)}",
+        errors,
+        headers,
+        count=count,
+    )
 
 
 def summary(errors: Sequence[Mapping[str, Any]], count: int | None = None) -> str:
@@ -300,22 +337,46 @@ def _of_pydantic(error: Mapping[str, Any]) -> dict[str, Any]:
     place, *path = error["loc"]
     cause = error.get("ctx", {}).get("error")
     inner = cause.field.partition("/")[2] if isinstance(cause, InvalidValue) else ""
-    rule = cause.broken_rule if isinstance(cause, InvalidValue) else _RULES.get(error["type"], error["type"].replace("_", "-"))
-    detail = cause.detail if isinstance(cause, InvalidValue) else f"{'/'.join(map(str, path)) or 'the body'}: {error['msg']}"
+    rule = (
+        cause.broken_rule
+        if isinstance(cause, InvalidValue)
+        else _RULES.get(error["type"], error["type"].replace("_", "-"))
+    )
+    detail = (
+        cause.detail
+        if isinstance(cause, InvalidValue)
+        else f"{'/'.join(map(str, path)) or 'the body'}: {error['msg']}"
+    )
     if place == "body":
-        pointer = "".join(f"/{escaped(str(part))}" for part in path) + (f"/{inner}" if inner else "")
+        pointer = "".join(f"/{escaped(str(part))}" for part in path) + (
+            f"/{inner}" if inner else ""
+        )
         return {"pointer": pointer, "rule": rule, "detail": detail}
-    return {"header" if place == "header" else "parameter": str(path[0]), "rule": rule, "detail": detail}
+    return {
+        "header" if place == "header" else "parameter": str(path[0]),
+        "rule": rule,
+        "detail": detail,
+    }
 
 
-_RULES = {"missing": "required", "extra_forbidden": "unknown-field", "enum": "one-of", "uuid_parsing": "uuid", "uuid_type": "uuid"}
+_RULES = {
+    "missing": "required",
+    "extra_forbidden": "unknown-field",
+    "enum": "one-of",
+    "uuid_parsing": "uuid",
+    "uuid_type": "uuid",
+}
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     phrase = HTTPStatus(error.status_code).phrase
     rule = re.sub(r"[^a-z]+", "-", phrase.lower())
-    detail = error.detail if error.detail != phrase else f"{request.method} {request.scope['path']}: {phrase}."
+    detail = (
+        error.detail
+        if error.detail != phrase
+        else f"{request.method} {request.scope['path']}: {phrase}."
+    )
     return respond(request, rule, error.status_code, detail, headers=error.headers)
 
 
@@ -324,5 +385,9 @@ async def _on_unexpected(request: Request, error: Exception) -> Response:
     # This answer goes out past the middleware that gives every other its id.
     headers = {"X-Request-Id": str(getattr(request.state, "request_id", None))}
     return respond(
-        request, "internal-error", 500, "Something went wrong here. It is in the service's log under this request id.", headers=headers
+        request,
+        "internal-error",
+        500,
+        "Something went wrong here. It is in the service's log under this request id.",
+        headers=headers,
     )

@@ -1,6 +1,7 @@
 """The server's HTTP protocol, with what uvicorn's has not: limits, problems for what is no HTTP, and an end for endless responses.
 
-Without the limits one caller could fill the memory with a header that never ends, or hold connections open a byte at a time.
+Without the limits one caller could fill the memory with a header that never ends, or hold
+connections open a byte at a time.
 """
 
 import asyncio
@@ -20,7 +21,10 @@ ARRIVAL_SECONDS = 60.0
 """How long a request may take to arrive, its body included."""
 
 _SAYS = {
-    400: ("malformed-request", "This can't be read as HTTP/1.1: the request line, a header or the length of the body is malformed."),
+    400: (
+        "malformed-request",
+        "This can't be read as HTTP/1.1: the request line, a header or the length of the body is malformed.",
+    ),
     408: ("request-too-slow", f"The request did not arrive within {ARRIVAL_SECONDS:.0f} seconds."),
     431: ("headers-too-large", f"The request line and headers are larger than {HEAD_BYTES} bytes."),
 }
@@ -74,7 +78,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def _parse(self, data: bytes) -> None:
         """Read on as HTTP/1.1 where a request asks for another protocol (RFC 9110, section 7.8).
 
-        The parser stops at the end of such a head: the body would be lost, or be taken for the next request.
+        The parser stops at the end of such a head: the body would be lost, or be taken for the next
+        request.
         """
         while True:
             try:
@@ -83,7 +88,8 @@ class GuardedProtocol(HttpToolsProtocol):
                 data = self._plain_head + data[asked.args[0] :]
                 self._plain_head = b""
                 self.parser = httptools.HttpRequestParser(self)
-                # As uvicorn sets its own: what follows a last request does not keep that one from its answer.
+                # As uvicorn sets its own: what follows a last request does not keep that one from
+                # its answer.
                 self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
             else:
                 return
@@ -95,7 +101,10 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header. What stands behind the body is none: it came after all checks (RFC 9110, section 6.5.1)."""
+        """Keep a header.
+
+        What stands behind the body is none: it came after all checks (RFC 9110, section 6.5.1).
+        """
         if self._in_head:
             super().on_header(name, value)
 
@@ -147,7 +156,10 @@ class GuardedProtocol(HttpToolsProtocol):
         if found is None:
             raise ValueError
         host, path = found.groups()
-        self.headers[:] = [*(header for header in self.headers if header[0] != b"host"), (b"host", host)]
+        self.headers[:] = [
+            *(header for header in self.headers if header[0] != b"host"),
+            (b"host", host),
+        ]
         self.url = path if path.startswith(b"/") else b"/" + path
 
     def shutdown(self) -> None:
@@ -186,6 +198,13 @@ class GuardedProtocol(HttpToolsProtocol):
 def _answer(status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
     rule, detail = _SAYS[status]
     body = msgspec.json.encode(problems.document(rule, status, detail, ()))
-    own = [(b"content-type", problems.MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
-    lines = [f"HTTP/1.1 {status} {problems.title(rule)}".encode(), *(b"%b: %b" % header for header in [*headers, *own])]
+    own = [
+        (b"content-type", problems.MEDIA_TYPE.encode()),
+        (b"content-length", b"%d" % len(body)),
+        (b"connection", b"close"),
+    ]
+    lines = [
+        f"HTTP/1.1 {status} {problems.title(rule)}".encode(),
+        *(b"%b: %b" % header for header in [*headers, *own]),
+    ]
     return b"\r\n".join([*lines, b"", body])

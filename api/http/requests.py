@@ -19,7 +19,9 @@ _PATH_LENGTH = 200
 class Requests:
     """Gives each request an id: it stands in the answer, in the events that the request records, and in the log."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, access: FilteringBoundLogger | None) -> None:
+    def __init__(
+        self, app: ASGIApp, *, metrics: Metrics, access: FilteringBoundLogger | None
+    ) -> None:
         """Wrap an ASGI app; `access` writes the line of each request, None for no line."""
         self._app = app
         self._metrics = metrics

@@ -27,7 +27,8 @@ OPTIONS: dict[str, Any] = {
     "log_config": None,
     "access_log": False,
     "server_header": False,
-    # On every answer, those of the protocol itself included: no browser is to take one for something else.
+    # On every answer, those of the protocol itself included: no browser is to take one for
+    # something else.
     "headers": [("X-Content-Type-Options", "nosniff")],
 }
 """What uvicorn is told wherever we serve."""
@@ -36,8 +37,9 @@ OPTIONS: dict[str, Any] = {
 def spare_the_collector() -> None:
     """Let Python look for reference cycles less often.
 
-    What it searches each time is mostly the aggregates that a process knows, which have none: the search cost a fifth of the commands
-    and made every hundredth wait for a tenth of a second (measured).
+    What it searches each time is mostly the aggregates that a process knows, which have none: the
+    search cost a fifth of the commands and made every hundredth wait for a tenth of a second
+    (measured).
     """
     gc.collect()
     gc.freeze()
@@ -51,5 +53,7 @@ def run(app: FastAPI | str, host: str, port: int, workers: int = 1) -> None:
         # Said, because uvicorn would else take the number from WEB_CONCURRENCY, and not start.
         uvicorn.run(app, factory=isinstance(app, str), host=host, port=port, workers=1, **OPTIONS)
         return
-    config = uvicorn.Config(app, factory=isinstance(app, str), host=host, port=port, workers=workers, **OPTIONS)
+    config = uvicorn.Config(
+        app, factory=isinstance(app, str), host=host, port=port, workers=workers, **OPTIONS
+    )
     Workers(config, [config.bind_socket()]).run()

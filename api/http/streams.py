@@ -1,8 +1,9 @@
 """Answers that are streamed whole, as JSON, CSV or NDJSON, a page at a time.
 
-Each page is a query of its own, and a stream holds no connection between two pages: it uses little memory, and one that is read slowly
-keeps nobody waiting. All pages are of one position, so what is streamed is of one moment. Where a page fails, the connection is closed
-without the end of the body (RFC 9112, section 7.1): the caller sees that it is incomplete.
+Each page is a query of its own, and a stream holds no connection between two pages: it uses little
+memory, and one that is read slowly keeps nobody waiting. All pages are of one position, so what is
+streamed is of one moment. Where a page fails, the connection is closed without the end of the body
+(RFC 9112, section 7.1): the caller sees that it is incomplete.
 """
 
 import csv
@@ -16,7 +17,10 @@ from starlette.responses import StreamingResponse
 from rosterlog.api.http.negotiation import CSV, JSON, NDJSON
 
 PAGE = 500
-"""How many items a stream reads at once. Making them into text takes a few milliseconds, in which the process does nothing else."""
+"""How many items a stream reads at once.
+
+Making them into text takes a few milliseconds, in which the process does nothing else.
+"""
 
 Items = Sequence[Mapping[str, Any]]
 Pages = AsyncIterator[Items]
@@ -24,13 +28,26 @@ Pages = AsyncIterator[Items]
 _encode = msgspec.json.Encoder().encode
 
 
-def streamed(media_type: str, columns: Sequence[str], pages: Pages, position: int, name: str) -> StreamingResponse:
-    """Return the response that streams all pages, which reflect one position of the log. As CSV it is a file called `name`."""
-    headers = {"Roster-Position": str(position), "Cache-Control": "private, no-cache", "Vary": "Accept"}
+def streamed(
+    media_type: str, columns: Sequence[str], pages: Pages, position: int, name: str
+) -> StreamingResponse:
+    """Return the response that streams all pages, which reflect one position of the log.
+
+    As CSV it is a file called `name`.
+    """
+    headers = {
+        "Roster-Position": str(position),
+        "Cache-Control": "private, no-cache",
+        "Vary": "Accept",
+    }
     if media_type == CSV:
         headers["Content-Disposition"] = f'attachment; filename="{name}-{position}.csv"'
     text = _WRITERS[media_type](columns, pages)
-    return StreamingResponse(text, headers=headers, media_type=f"{CSV}; charset=utf-8; header=present" if media_type == CSV else media_type)
+    return StreamingResponse(
+        text,
+        headers=headers,
+        media_type=f"{CSV}; charset=utf-8; header=present" if media_type == CSV else media_type,
+    )
 
 
 async def _csv(columns: Sequence[str], pages: Pages) -> AsyncIterator[str]:
@@ -64,4 +81,8 @@ async def _json(_: Sequence[str], pages: Pages) -> AsyncIterator[bytes]:
     yield b'],"next_cursor":null}'
 
 
-_WRITERS: dict[str, Callable[[Sequence[str], Pages], AsyncIterator[str | bytes]]] = {CSV: _csv, NDJSON: _ndjson, JSON: _json}
+_WRITERS: dict[str, Callable[[Sequence[str], Pages], AsyncIterator[str | bytes]]] = {
+    CSV: _csv,
+    NDJSON: _ndjson,
+    JSON: _json,
+}

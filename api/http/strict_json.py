@@ -43,7 +43,11 @@ def read(text: bytes | str) -> Any:
     except RecursionError:
         raise BadJson("", "json", "the body is no JSON: it is nested too deeply") from None
     except ValueError as wrong:
-        raise wrong if isinstance(wrong, BadJson) else BadJson("", "json", f"the body is no JSON: {wrong}") from None
+        raise (
+            wrong
+            if isinstance(wrong, BadJson)
+            else BadJson("", "json", f"the body is no JSON: {wrong}")
+        ) from None
     if found:
         raise _located(value)
     return value
@@ -52,7 +56,11 @@ def read(text: bytes | str) -> Any:
 def _refuse_too_many(text: str) -> None:
     values = sum(map(text.count, ",[{"))
     if values > MOST_VALUES:
-        raise BadJson("", "json", f"the body has about {values} values, and at most {MOST_VALUES} are read: send less at once")
+        raise BadJson(
+            "",
+            "json",
+            f"the body has about {values} values, and at most {MOST_VALUES} are read: send less at once",
+        )
 
 
 def _decoder(found: list[_Wrong]) -> json.JSONDecoder:
@@ -67,7 +75,11 @@ def _decoder(found: list[_Wrong]) -> json.JSONDecoder:
         made = dict(pairs)
         if len(made) == len(pairs):
             return made
-        return mark("given-twice", "the name stands twice in one object: give it once", _first_repeated(name for name, _ in pairs))
+        return mark(
+            "given-twice",
+            "the name stands twice in one object: give it once",
+            _first_repeated(name for name, _ in pairs),
+        )
 
     def number(digits: str) -> float | _Wrong:
         value = float(digits)
@@ -75,7 +87,12 @@ def _decoder(found: list[_Wrong]) -> json.JSONDecoder:
             return value
         return mark("number", "the number is too small: JSON readers take it for 0")
 
-    return json.JSONDecoder(object_pairs_hook=members, parse_float=number, parse_int=_integer, parse_constant=_refuse_constant)
+    return json.JSONDecoder(
+        object_pairs_hook=members,
+        parse_float=number,
+        parse_int=_integer,
+        parse_constant=_refuse_constant,
+    )
 
 
 def _first_repeated(names: Iterator[str]) -> str:
@@ -94,15 +111,22 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _located(value: Any) -> BadJson:
-    """Return the error about the first mark in a value. A stack of our own: the value may be deeper than Python's calls."""
+    """Return the error about the first mark in a value.
+
+    A stack of our own: the value may be deeper than Python's calls.
+    """
     waiting: list[tuple[Place, Any]] = [(None, value)]
     while waiting:
         place, one = waiting.pop()
         match one:
             case _Wrong():
-                return BadJson(pointer(place if one.key is None else (place, one.key)), one.rule, one.detail)
+                return BadJson(
+                    pointer(place if one.key is None else (place, one.key)), one.rule, one.detail
+                )
             case dict():
                 waiting.extend(((place, key), inner) for key, inner in reversed(one.items()))
             case list():
-                waiting.extend(((place, index), inner) for index, inner in reversed(list(enumerate(one))))
+                waiting.extend(
+                    ((place, index), inner) for index, inner in reversed(list(enumerate(one)))
+                )
     raise AssertionError("what was marked stands in the value")

@@ -30,7 +30,12 @@ MIGRATE_SECONDS = 600
 _OLDEST, _NEWEST = 15, 18
 
 # What stands in the way where another program uses the names that the migrations make.
-_TAKEN = (psycopg.errors.DuplicateSchema, psycopg.errors.DuplicateObject, psycopg.errors.DuplicateFunction, psycopg.errors.DuplicateTable)
+_TAKEN = (
+    psycopg.errors.DuplicateSchema,
+    psycopg.errors.DuplicateObject,
+    psycopg.errors.DuplicateFunction,
+    psycopg.errors.DuplicateTable,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -75,11 +80,16 @@ def database(settings: Settings, *, create: bool = False) -> Iterator[Databases]
 
 @contextmanager
 def migrated_database(settings: Settings) -> Iterator[Databases]:
-    """Yield how to connect to a database that this release can work on. Raises `DatabaseUnusable`, `EmbeddedError`."""
+    """Yield how to connect to a database that this release can work on.
+
+    Raises `DatabaseUnusable`, `EmbeddedError`.
+    """
     with database(settings) as databases:
         at, newest = known_revision(databases.main), migrations.newest()
         if at != newest:
-            raise DatabaseUnusable(f"the database is at {at or 'no migration'}, this release needs {newest}: rosterlog migrate")
+            raise DatabaseUnusable(
+                f"the database is at {at or 'no migration'}, this release needs {newest}: rosterlog migrate"
+            )
         yield databases
 
 
@@ -114,7 +124,10 @@ def known_revision(conninfo: str) -> str | None:
 
 
 def migrate(conninfo: str) -> None:
-    """Bring the database to the migration that this release needs. Raises `DatabaseUnusable` where the account may not."""
+    """Bring the database to the migration that this release needs.
+
+    Raises `DatabaseUnusable` where the account may not.
+    """
     before, newest = known_revision(conninfo), migrations.newest()
     if before != newest:
         logger.info("migrating the database from %s to %s", before or "nothing", newest)
@@ -124,8 +137,8 @@ def migrate(conninfo: str) -> None:
 def migrate_to(conninfo: str, revision: str, *, down: bool = False) -> None:
     """Bring the database up, or down, to a revision.
 
-    Raises `DatabaseUnusable` where the account may not, other sessions hold a table for long or the database is another program's,
-    `alembic.util.CommandError`.
+    Raises `DatabaseUnusable` where the account may not, other sessions hold a table for long or the
+    database is another program's, `alembic.util.CommandError`.
     """
     before = known_revision(conninfo)
     refuse_wrong_way(before, revision, down=down)
@@ -135,7 +148,9 @@ def migrate_to(conninfo: str, revision: str, *, down: bool = False) -> None:
         where = f"the database is at {before or 'no migration'}, this release needs {migrations.newest()}, and"
         said = str(wrong.orig).partition("\n")[0]
         if isinstance(wrong.orig, psycopg.errors.InsufficientPrivilege):
-            raise DatabaseUnusable(f"{where} this account may not migrate it ({said}): run rosterlog migrate as the migrator") from None
+            raise DatabaseUnusable(
+                f"{where} this account may not migrate it ({said}): run rosterlog migrate as the migrator"
+            ) from None
         if isinstance(wrong.orig, _TAKEN):
             raise DatabaseUnusable(
                 f"{where} it holds something that Rosterlog did not make ({said}): make a database for Rosterlog alone, "
@@ -150,11 +165,17 @@ def migrate_to(conninfo: str, revision: str, *, down: bool = False) -> None:
 
 
 def _patiently(migrating: Callable[[str, str], None], conninfo: str, revision: str) -> None:
-    """Migrate; again and again while others use a table, so that commands go on in between. Nothing was changed before each."""
+    """Migrate; again and again while others use a table, so that commands go on in between.
+
+    Nothing was changed before each.
+    """
 
     def say(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
-        logger.warning("the migration waits for other sessions: %s", str(getattr(error, "orig", error)).partition("\n")[0])
+        logger.warning(
+            "the migration waits for other sessions: %s",
+            str(getattr(error, "orig", error)).partition("\n")[0],
+        )
 
     Retrying(
         retry=retry_if_exception(_is_in_the_way),
@@ -172,17 +193,26 @@ def _is_in_the_way(error: BaseException) -> bool:
 def refuse_wrong_way(first: str | None, last: str, *, down: bool) -> None:
     """Raise `DatabaseUnusable` where the way from one revision to another goes the other way, which Alembic takes for no way at all."""
     if migrations.is_before(last, first) and not down:
-        raise DatabaseUnusable(f"{last} comes before {first}: going back is rosterlog migrate --down --to {last}")
+        raise DatabaseUnusable(
+            f"{last} comes before {first}: going back is rosterlog migrate --down --to {last}"
+        )
     if migrations.is_before(first, last) and down:
-        raise DatabaseUnusable(f"{last} comes after {first}: going on is rosterlog migrate --to {last}")
+        raise DatabaseUnusable(
+            f"{last} comes after {first}: going on is rosterlog migrate --to {last}"
+        )
 
 
 def _answer_of(conninfo: str) -> tuple[int, str | None]:
-    """Wait until the database answers, and return the server's version and the database's encoding. Raises `DatabaseUnusable`."""
+    """Wait until the database answers, and return the server's version and the database's encoding.
+
+    Raises `DatabaseUnusable`.
+    """
 
     def say(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
-        logger.warning("waiting for the database %s: %s", masked(conninfo), str(error).strip().splitlines()[0])
+        logger.warning(
+            "waiting for the database %s: %s", masked(conninfo), str(error).strip().splitlines()[0]
+        )
 
     patience = Retrying(
         retry=retry_if_exception_type(psycopg.OperationalError),
@@ -199,17 +229,23 @@ def _answer_of(conninfo: str) -> tuple[int, str | None]:
             "read tables would go wrong. A superuser has to RESET session_replication_role for the database and the account"
         ) from None
     except psycopg.OperationalError as wrong:
-        raise DatabaseUnusable(f"the database {masked(conninfo)} did not answer in {WAIT_SECONDS} s: {wrong}") from None
+        raise DatabaseUnusable(
+            f"the database {masked(conninfo)} did not answer in {WAIT_SECONDS} s: {wrong}"
+        ) from None
 
 
 def _about(conninfo: str) -> tuple[int, str | None]:
     with sessions.connect(conninfo) as connection:
-        return connection.info.server_version // 10_000, connection.info.parameter_status("server_encoding")
+        return connection.info.server_version // 10_000, connection.info.parameter_status(
+            "server_encoding"
+        )
 
 
 def _refuse_unsupported(version: int, encoding: str | None) -> None:
     if not _OLDEST <= version <= _NEWEST:
-        raise DatabaseUnusable(f"the database runs PostgreSQL {version}; {_OLDEST} to {_NEWEST} are supported")
+        raise DatabaseUnusable(
+            f"the database runs PostgreSQL {version}; {_OLDEST} to {_NEWEST} are supported"
+        )
     if encoding != "UTF8":
         raise DatabaseUnusable(
             f"the database's encoding is {encoding}, in which not every name can be written; Rosterlog needs UTF8: "

@@ -1,7 +1,8 @@
 """An embedded PostgreSQL: a server on a data directory of our own.
 
-Several processes may share a data directory. Each holds a shared lock on it while it runs; the last to go stops the server.
-A process that is killed gives its lock back, and leaves the server running for the next one.
+Several processes may share a data directory. Each holds a shared lock on it while it runs; the last
+to go stops the server. A process that is killed gives its lock back, and leaves the server running
+for the next one.
 """
 
 import fcntl
@@ -60,7 +61,10 @@ class EmbeddedPostgres:
     """A server on one data directory, started where it does not run yet."""
 
     def __init__(self, data_dir: Path, binaries: Binaries | None = None) -> None:
-        """Prepare to run on `data_dir`, which is made where it is missing. Raises `EmbeddedError`."""
+        """Prepare to run on `data_dir`, which is made where it is missing.
+
+        Raises `EmbeddedError`.
+        """
         self._home = data_dir.absolute()
         self._binaries = binaries or Binaries.packaged()
         self._use: IO[bytes] | None = None
@@ -68,11 +72,13 @@ class EmbeddedPostgres:
     def start(self, *, create: bool = True) -> str:
         """Make the database where there is none, start the server where it does not run, and return the connection string.
 
-        With `create` off, a missing database is an error. Raises `EmbeddedError` where the directory can't be used; its message is for
-        the operator.
+        With `create` off, a missing database is an error. Raises `EmbeddedError` where the
+        directory can't be used; its message is for the operator.
         """
         if not create and not (self._home / "postgres" / "PG_VERSION").exists():
-            raise NoDatabase(f"there is no database in {self._home} yet: rosterlog serve makes one (or set ROSTERLOG_DATA_DIR)")
+            raise NoDatabase(
+                f"there is no database in {self._home} yet: rosterlog serve makes one (or set ROSTERLOG_DATA_DIR)"
+            )
         self._runner = Runner.choose()
         self._make_home()
         with self._locked():
@@ -101,7 +107,10 @@ class EmbeddedPostgres:
         return int((self._cluster / "postmaster.pid").read_text().split()[0])
 
     def run(self, program: str, *arguments: str) -> None:
-        """Run one of PostgreSQL's programs as the account that owns the data. Raises `EmbeddedError` where it fails."""
+        """Run one of PostgreSQL's programs as the account that owns the data.
+
+        Raises `EmbeddedError` where it fails.
+        """
         self._runner.run([self._programs[program], *arguments], f"{program} failed")
 
     def stop(self) -> None:
@@ -136,7 +145,9 @@ class EmbeddedPostgres:
             self._home.mkdir(parents=True, exist_ok=True)
             (self._home / "start-lock").touch()
         except OSError as wrong:
-            raise EmbeddedError(f"can't use the data directory {self._home}: {wrong.strerror} (set ROSTERLOG_DATA_DIR)") from wrong
+            raise EmbeddedError(
+                f"can't use the data directory {self._home}: {wrong.strerror} (set ROSTERLOG_DATA_DIR)"
+            ) from wrong
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -155,7 +166,9 @@ class EmbeddedPostgres:
         """Return the folder for a server's socket: the cluster, or a new one of short path where the cluster's is too long."""
         if len(str(self._cluster)) <= _SOCKET_PATH_LIMIT:
             return self._cluster
-        short = Path(tempfile.mkdtemp(prefix="rosterlog-", dir="/tmp"))  # random, made exclusively, closed to others
+        short = Path(
+            tempfile.mkdtemp(prefix="rosterlog-", dir="/tmp")
+        )  # random, made exclusively, closed to others
         self._runner.own(short)
         return short
 
@@ -164,8 +177,17 @@ class EmbeddedPostgres:
         for leftover in self._cluster.iterdir():
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         fresh = self._cluster / "new"
-        options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-instructions"]
-        self._runner.run([self._programs["initdb"], *options, str(fresh)], f"could not make a database in {self._cluster}")
+        options = [
+            "--username=postgres",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--no-instructions",
+        ]
+        self._runner.run(
+            [self._programs["initdb"], *options, str(fresh)],
+            f"could not make a database in {self._cluster}",
+        )
         with (fresh / "postgresql.conf").open("a") as configuration:
             configuration.write("\ninclude 'rosterlog.conf'\n")
         # PG_VERSION last: a start that died halfway is made again from the beginning.
@@ -175,7 +197,9 @@ class EmbeddedPostgres:
 
     def _check_version(self) -> None:
         made_by = (self._cluster / "PG_VERSION").read_text().strip()
-        answer = subprocess.run([self._programs["postgres"], "--version"], capture_output=True, text=True, check=True)  # noqa: S603
+        command = [self._programs["postgres"], "--version"]
+        # The program is our own.
+        answer = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
         ours = answer.stdout.split()[2].partition(".")[0]
         if made_by != ours:
             raise EmbeddedError(
@@ -186,7 +210,10 @@ class EmbeddedPostgres:
     def _comes_to_answer(self) -> bool:
         """Tell whether a server answers, once one that starts, recovers or shuts down is through with it."""
         patience = Retrying(
-            retry=retry_if_exception_type(_BetweenStates), stop=stop_after_delay(START_SECONDS), wait=wait_fixed(0.1), reraise=True
+            retry=retry_if_exception_type(_BetweenStates),
+            stop=stop_after_delay(START_SECONDS),
+            wait=wait_fixed(0.1),
+            reraise=True,
         )
         return patience(self._answers)
 
@@ -210,16 +237,23 @@ class EmbeddedPostgres:
                 return self._place.holds(connection, self._runner)
         except psycopg.Error as wrong:
             if "the database system is" in str(wrong):
-                raise _BetweenStates(f"PostgreSQL on {self._home} runs, but takes no connections: {wrong}") from None
+                raise _BetweenStates(
+                    f"PostgreSQL on {self._home} runs, but takes no connections: {wrong}"
+                ) from None
             return False
 
     def _start_server(self) -> None:
         self._socket_dir = self._make_socket_dir()
         configuration = self._cluster / "rosterlog.conf"
-        configuration.write_text(_CONFIGURATION.format(socket_dir=_quoted(self._socket_dir)), encoding="utf-8")
+        configuration.write_text(
+            _CONFIGURATION.format(socket_dir=_quoted(self._socket_dir)), encoding="utf-8"
+        )
         self._runner.own(configuration)
         patience = Retrying(
-            retry=retry_if_exception_type(_DeadServerHoldsOn), stop=stop_after_delay(LEFTOVER_SECONDS), wait=wait_fixed(0.5), reraise=True
+            retry=retry_if_exception_type(_DeadServerHoldsOn),
+            stop=stop_after_delay(LEFTOVER_SECONDS),
+            wait=wait_fixed(0.5),
+            reraise=True,
         )
         patience(self._try_to_start)
 
@@ -227,14 +261,29 @@ class EmbeddedPostgres:
         log = self._cluster / "server.log"
         seen = log.stat().st_size if log.exists() else 0
         try:
-            self._control("start", "-w", "-t", str(START_SECONDS), "-l", str(log), failure="PostgreSQL did not start")
+            self._control(
+                "start",
+                "-w",
+                "-t",
+                str(START_SECONDS),
+                "-l",
+                str(log),
+                failure="PostgreSQL did not start",
+            )
         except EmbeddedError as wrong:
             said = _from(log, seen)
-            kind = _DeadServerHoldsOn if 'lock file "postmaster.pid" already exists' in said else EmbeddedError
+            kind = (
+                _DeadServerHoldsOn
+                if 'lock file "postmaster.pid" already exists' in said
+                else EmbeddedError
+            )
             raise kind(f"{wrong}\n{said}") from None
 
     def _control(self, *arguments: str, failure: str) -> None:
-        self._runner.run([self._programs["pg_ctl"], *arguments, "-D", str(self._cluster)], f"{failure} on {self._home}")
+        self._runner.run(
+            [self._programs["pg_ctl"], *arguments, "-D", str(self._cluster)],
+            f"{failure} on {self._home}",
+        )
 
 
 def _conninfo(socket_dir: Path, database: str) -> str:

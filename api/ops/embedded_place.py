@@ -1,7 +1,8 @@
 """Where a data directory keeps its database, and whether that is this directory's own.
 
-A data directory that was copied must never work on the original's database: not over a link that was copied with it, and not on files
-that were copied while a server wrote them. What a directory is called may change: it goes on working when it is moved or renamed.
+A data directory that was copied must never work on the original's database: not over a link that
+was copied with it, and not on files that were copied while a server wrote them. What a directory is
+called may change: it goes on working when it is moved or renamed.
 """
 
 import json
@@ -34,8 +35,8 @@ class Place:
     def of(cls, home: Path, runner: Runner) -> "Place":
         """Return the place of a database, which is made where there is none: in the data directory.
 
-        Where the account can't enter that as root's, it is elsewhere, and linked. Raises `EmbeddedError` where the link is a copy of
-        another directory's.
+        Where the account can't enter that as root's, it is elsewhere, and linked. Raises
+        `EmbeddedError` where the link is a copy of another directory's.
         """
         link = home / "postgres"
         if not link.exists():
@@ -45,7 +46,9 @@ class Place:
                 elsewhere = _ROOT_HOME / secrets.token_hex(8)
                 elsewhere.mkdir(mode=0o700, parents=True)
                 link.symlink_to(elsewhere)
-                logger.info("%s is private to root, so PostgreSQL keeps its files in %s", home, elsewhere)
+                logger.info(
+                    "%s is private to root, so PostgreSQL keeps its files in %s", home, elsewhere
+                )
             runner.own(link.resolve())
         place = cls(home, link.resolve())
         place._refuse_link_of_another()
@@ -65,7 +68,11 @@ class Place:
 
     def record(self, runner: Runner) -> None:
         """Write down where the database is now."""
-        said = {"home": str(self.home), "cluster": str(self.cluster), "inode": self.cluster.stat().st_ino}
+        said = {
+            "home": str(self.home),
+            "cluster": str(self.cluster),
+            "inode": self.cluster.stat().st_ino,
+        }
         fresh = self._record.with_suffix(".new")
         fresh.write_text(json.dumps(said))
         runner.own(fresh)
@@ -87,10 +94,15 @@ class Place:
     def refuse_torn(self, programs: Binaries) -> None:
         """Raise `EmbeddedError` where the database was copied while a server wrote to it: its files may contradict each other."""
         recorded = self._recorded()
-        if recorded is None or recorded[1] == self.cluster or recorded[2] == self.cluster.stat().st_ino:
+        if (
+            recorded is None
+            or recorded[1] == self.cluster
+            or recorded[2] == self.cluster.stat().st_ino
+        ):
             return
         if (self.cluster / "backup_label").exists():
-            # Of pg_basebackup: recovery makes it whole. No server keeps this file in a folder that it works on.
+            # Of pg_basebackup: recovery makes it whole. No server keeps this file in a folder that
+            # it works on.
             return
         state = _state(programs, self.cluster)
         if state not in _STOPPED:
@@ -108,13 +120,18 @@ class Place:
         file.write_text(proof)
         try:
             runner.own(file)
-            return connection.execute("SELECT pg_read_file(%s, 0, 100, true)", [file.name]).fetchone() == (proof,)
+            return connection.execute(
+                "SELECT pg_read_file(%s, 0, 100, true)", [file.name]
+            ).fetchone() == (proof,)
         finally:
             file.unlink()
 
 
 def _state(programs: Binaries, cluster: Path) -> str:
     command = [programs["pg_controldata"], str(cluster)]
-    answer = subprocess.run(command, capture_output=True, text=True, env={"LC_ALL": "C"}, check=False)  # noqa: S603  # our own program
+    # The program is our own.
+    answer = subprocess.run(  # noqa: S603
+        command, capture_output=True, text=True, env={"LC_ALL": "C"}, check=False
+    )
     lines = dict(line.split(":", 1) for line in answer.stdout.splitlines() if ":" in line)
     return lines.get("Database cluster state", "unreadable").strip()

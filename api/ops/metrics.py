@@ -1,7 +1,8 @@
 """What Prometheus reads: counted in this process, or asked of the database when it reads.
 
-With several workers (`PROMETHEUS_MULTIPROC_DIR` is set then) the library keeps what each has counted in a file, and whichever answers adds
-them up. What is not counted but looked at (connections, memory), each worker notes every few seconds.
+With several workers (`PROMETHEUS_MULTIPROC_DIR` is set then) the library keeps what each has
+counted in a file, and whichever answers adds them up. What is not counted but looked at
+(connections, memory), each worker notes every few seconds.
 """
 
 import os
@@ -10,7 +11,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
@@ -59,7 +67,12 @@ class Metrics:
     def __init__(self) -> None:
         """Begin to count."""
         self._counted = CollectorRegistry()
-        self._requests = Counter("rosterlog_http_requests", "Requests answered.", ["method", "route", "status"], registry=self._counted)
+        self._requests = Counter(
+            "rosterlog_http_requests",
+            "Requests answered.",
+            ["method", "route", "status"],
+            registry=self._counted,
+        )
         self._commands = Histogram(
             "rosterlog_command_duration_seconds",
             "From a command's arrival to the beginning of its answer.",
@@ -75,10 +88,18 @@ class Metrics:
             registry=self._counted,
         )
         self._appends = Histogram(
-            "rosterlog_append_events", "Events recorded by one append to the log.", buckets=_EVENTS, registry=self._counted
+            "rosterlog_append_events",
+            "Events recorded by one append to the log.",
+            buckets=_EVENTS,
+            registry=self._counted,
         )
-        self._pool_gauges = {key: self._gauge(name, says, ["pool"]) for key, (name, says) in _POOL_GAUGES.items()}
-        self._pool_counters = {key: Counter(*named, ["pool"], registry=self._counted) for key, named in _POOL_COUNTERS.items()}
+        self._pool_gauges = {
+            key: self._gauge(name, says, ["pool"]) for key, (name, says) in _POOL_GAUGES.items()
+        }
+        self._pool_counters = {
+            key: Counter(*named, ["pool"], registry=self._counted)
+            for key, named in _POOL_COUNTERS.items()
+        }
         self._pool_counts: dict[tuple[str, str], int] = {}
         self._process_gauges: dict[str, Gauge] = {}
         # Looking a child up by its labels costs more than counting on it.
@@ -95,7 +116,9 @@ class Metrics:
     def took(self, operation: str, seconds: float, *, command: bool) -> None:
         """Note how long an operation took until its answer began."""
         if operation not in self._by_operation:
-            self._by_operation[operation] = (self._commands if command else self._reads).labels(operation)
+            self._by_operation[operation] = (self._commands if command else self._reads).labels(
+                operation
+            )
         self._by_operation[operation].observe(seconds)
 
     def appended(self, events: int) -> None:
@@ -112,7 +135,11 @@ class Metrics:
                 counter.labels(pool).inc(count - self._pool_counts.get((pool, key), 0))
                 self._pool_counts[pool, key] = count
         if is_one_of_several():
-            for sample in (sample for family in ProcessCollector(registry=None).collect() for sample in family.samples):
+            for sample in (
+                sample
+                for family in ProcessCollector(registry=None).collect()
+                for sample in family.samples
+            ):
                 if sample.name in _OF_PROCESS:
                     self._of_process(sample.name).set(sample.value)
 
@@ -121,7 +148,9 @@ class Metrics:
 
         `measures` is None where the database does not answer, `replica` where there is none.
         """
-        return generate_latest(self._all_counted()) + generate_latest(_Asked([*_of_database(measures), *_of_replica(replica)]))
+        return generate_latest(self._all_counted()) + generate_latest(
+            _Asked([*_of_database(measures), *_of_replica(replica)])
+        )
 
     def _of_process(self, name: str) -> Gauge:
         if name not in self._process_gauges:
@@ -168,30 +197,86 @@ class _Asked(CollectorRegistry):
 
 
 def _of_database(measures: Measures | None) -> Iterator[Metric]:
-    yield _one_of("rosterlog_build_info", "The release that runs.", "version", [version("rosterlog")], version("rosterlog"))
-    yield GaugeMetricFamily("rosterlog_database_up", "1 where the database answered this very moment.", measures is not None)
+    yield _one_of(
+        "rosterlog_build_info",
+        "The release that runs.",
+        "version",
+        [version("rosterlog")],
+        version("rosterlog"),
+    )
+    yield GaugeMetricFamily(
+        "rosterlog_database_up",
+        "1 where the database answered this very moment.",
+        measures is not None,
+    )
     if measures is None:
         return
     status, delays, rebuild = measures.projection, measures.delays, measures.rebuild
-    yield GaugeMetricFamily("rosterlog_head_position", "Position of the last event in the log.", status.head)
-    yield GaugeMetricFamily("rosterlog_checkpoint_position", "Position that the read tables reflect.", status.checkpoint)
-    yield GaugeMetricFamily("rosterlog_lag_events", "Events recorded and not yet projected.", status.lag)
-    yield GaugeMetricFamily("rosterlog_lag_seconds", "How long the oldest of these waits; 0 where there is none.", delays.lag)
-    yield GaugeMetricFamily("rosterlog_seconds_since_progress", "Seconds since an event was projected.", delays.since_progress)
-    yield _one_of("rosterlog_projection_state", "1 for the state it is in.", "state", _STATES["projection"], status.state)
+    yield GaugeMetricFamily(
+        "rosterlog_head_position", "Position of the last event in the log.", status.head
+    )
+    yield GaugeMetricFamily(
+        "rosterlog_checkpoint_position", "Position that the read tables reflect.", status.checkpoint
+    )
+    yield GaugeMetricFamily(
+        "rosterlog_lag_events", "Events recorded and not yet projected.", status.lag
+    )
+    yield GaugeMetricFamily(
+        "rosterlog_lag_seconds",
+        "How long the oldest of these waits; 0 where there is none.",
+        delays.lag,
+    )
+    yield GaugeMetricFamily(
+        "rosterlog_seconds_since_progress",
+        "Seconds since an event was projected.",
+        delays.since_progress,
+    )
+    yield _one_of(
+        "rosterlog_projection_state",
+        "1 for the state it is in.",
+        "state",
+        _STATES["projection"],
+        status.state,
+    )
     leader = [status.leader] if status.leader else []
-    yield _one_of("rosterlog_leader_info", "The process that projects; none where nobody leads.", "leader", leader, status.leader)
-    yield _one_of("rosterlog_rebuild_state", "1 for the state of the newest rebuild.", "state", _STATES["rebuild"], rebuild.state)
-    yield GaugeMetricFamily("rosterlog_rebuild_done_events", "Events that the newest rebuild has projected.", rebuild.done)
-    yield GaugeMetricFamily("rosterlog_rebuild_total_events", "Events that the newest rebuild is about.", rebuild.total)
+    yield _one_of(
+        "rosterlog_leader_info",
+        "The process that projects; none where nobody leads.",
+        "leader",
+        leader,
+        status.leader,
+    )
+    yield _one_of(
+        "rosterlog_rebuild_state",
+        "1 for the state of the newest rebuild.",
+        "state",
+        _STATES["rebuild"],
+        rebuild.state,
+    )
+    yield GaugeMetricFamily(
+        "rosterlog_rebuild_done_events",
+        "Events that the newest rebuild has projected.",
+        rebuild.done,
+    )
+    yield GaugeMetricFamily(
+        "rosterlog_rebuild_total_events", "Events that the newest rebuild is about.", rebuild.total
+    )
 
 
 def _of_replica(replica: Replica | None) -> Iterator[Metric]:
     if replica is None:
         return
-    yield GaugeMetricFamily("rosterlog_replica_up", "1 where the replica answered this very moment.", replica.position is not None)
+    yield GaugeMetricFamily(
+        "rosterlog_replica_up",
+        "1 where the replica answered this very moment.",
+        replica.position is not None,
+    )
     if replica.position is not None:
-        yield GaugeMetricFamily("rosterlog_replica_position", "Position that the replica's tables reflect.", replica.position)
+        yield GaugeMetricFamily(
+            "rosterlog_replica_position",
+            "Position that the replica's tables reflect.",
+            replica.position,
+        )
     if replica.lag is not None:
         says = "How long the oldest event that they don't reflect waits; 0 where there is none."
         yield GaugeMetricFamily("rosterlog_replica_lag_seconds", says, replica.lag)

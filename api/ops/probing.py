@@ -20,8 +20,8 @@ Question = Callable[[Connection[Any]], Answer]
 class Probing:
     """Puts questions one after the other, over one connection that it keeps, in a thread of its own.
 
-    A connection that was open before the work began is there when the database takes no new one. A lost
-    connection is made anew with the next question.
+    A connection that was open before the work began is there when the database takes no new one. A
+    lost connection is made anew with the next question.
     """
 
     def __init__(self, conninfo: str, name: str) -> None:
@@ -36,7 +36,10 @@ class Probing:
             await self.answer(lambda connection: connection, seconds)
 
     async def answer(self, question: Question[Answer], seconds: float) -> Answer:
-        """Return the answer to a question. Raises `StoreUnavailable` where it takes longer than `seconds`."""
+        """Return the answer to a question.
+
+        Raises `StoreUnavailable` where it takes longer than `seconds`.
+        """
         waiting = asyncio.wrap_future(self._thread.submit(self._ask, question, seconds))
         try:
             async with asyncio.timeout(seconds):

@@ -1,7 +1,8 @@
 """The database accounts that a careful operator gives the service: each may do its own work and nothing else.
 
-The migrator owns everything but the read tables, the projector owns these, the writer appends to the log and reads it, the reader reads.
-The statements may run again and again; after a migration they must, because new tables belong to whoever made them.
+The migrator owns everything but the read tables, the projector owns these, the writer appends to
+the log and reads it, the reader reads. The statements may run again and again; after a migration
+they must, because new tables belong to whoever made them.
 """
 
 import re
@@ -32,7 +33,9 @@ class Rights:
 _READ_TABLE = Rights(PROJECTOR, {READER: "SELECT"})
 _LOG = Rights(MIGRATOR, {WRITER: "SELECT, INSERT", PROJECTOR: "SELECT", READER: "SELECT"})
 TABLES = {
-    "public.alembic_version": Rights(MIGRATOR, dict.fromkeys((WRITER, PROJECTOR, READER), "SELECT")),
+    "public.alembic_version": Rights(
+        MIGRATOR, dict.fromkeys((WRITER, PROJECTOR, READER), "SELECT")
+    ),
     "log.events": _LOG,
     "log.endings": _LOG,
     "log.idempotency_keys": Rights(MIGRATOR, {WRITER: "SELECT, INSERT, UPDATE, DELETE"}),
@@ -79,8 +82,8 @@ BEGIN
 END
 $$"""
 
-# What a superuser has to run first, where the account that applies the rights is none. From PostgreSQL 16 on, an account that may make
-# others has no power over those that somebody else made.
+# What a superuser has to run first, where the account that applies the rights is none. From
+# PostgreSQL 16 on, an account that may make others has no power over those that somebody else made.
 _LACKING = """
     WITH me AS (SELECT rolname, rolsuper, rolcreaterole FROM pg_roles WHERE rolname = current_user),
     account AS (SELECT name, pg_roles.oid FROM unnest(%(names)s::text[]) AS name LEFT JOIN pg_roles ON rolname = name)
@@ -106,7 +109,10 @@ def names(prefix: str = PREFIX) -> list[str]:
 
 
 def statements(prefix: str = PREFIX) -> Iterator[str]:
-    """Yield the SQL for a migrated database, for its owner or a superuser. Accounts that exist keep their passwords; new ones have none."""
+    """Yield the SQL for a migrated database, for its owner or a superuser.
+
+    Accounts that exist keep their passwords; new ones have none.
+    """
     role = dict(zip(KINDS, names(prefix), strict=True))
     for name in role.values():
         yield _MAKE.format(role=name).strip()
@@ -132,14 +138,22 @@ def statements(prefix: str = PREFIX) -> Iterator[str]:
 
 def script(prefix: str = PREFIX) -> str:
     """Return all statements as one transaction, to be read or piped into psql."""
-    return "\n\n".join(f"{statement};" for statement in ("BEGIN", *statements(prefix), "COMMIT")) + "\n"
+    return (
+        "\n\n".join(f"{statement};" for statement in ("BEGIN", *statements(prefix), "COMMIT"))
+        + "\n"
+    )
 
 
 def apply(connection: Connection[Any], prefix: str = PREFIX) -> None:
     """Run all statements, or none. Raises `RolesNotPermitted`."""
-    lacking = [f"{statement};" for (statement,) in connection.execute(_LACKING, {"names": names(prefix)})]
+    lacking = [
+        f"{statement};" for (statement,) in connection.execute(_LACKING, {"names": names(prefix)})
+    ]
     if lacking:
-        raise RolesNotPermitted("this account may not make the accounts. A superuser has to run this first:\n" + "\n".join(lacking))
+        raise RolesNotPermitted(
+            "this account may not make the accounts. A superuser has to run this first:\n"
+            + "\n".join(lacking)
+        )
     try:
         with connection.transaction():
             for statement in statements(prefix):

@@ -19,8 +19,9 @@ logger = logging.getLogger(__name__)
 class Workers(Multiprocess):
     """Several workers on one socket.
 
-    uvicorn's own class waits for the sign of life of one worker at a time, also of one that was killed before it could give any. For so
-    long it replaces no worker and hears no signal. This one never waits: it looks whether an answer came, and how long ago it asked.
+    uvicorn's own class waits for the sign of life of one worker at a time, also of one that was
+    killed before it could give any. For so long it replaces no worker and hears no signal. This one
+    never waits: it looks whether an answer came, and how long ago it asked.
     """
 
     def __init__(self, config: Config, sockets: list[socket]) -> None:
@@ -29,7 +30,10 @@ class Workers(Multiprocess):
         self._asked: WeakKeyDictionary[Process, float] = WeakKeyDictionary()
 
     def terminate_all(self) -> None:
-        """Close the socket, and let the workers end. With the socket open, callers would wait in line for nobody, and be cut off."""
+        """Close the socket, and let the workers end.
+
+        With the socket open, callers would wait in line for nobody, and be cut off.
+        """
         for line in self.sockets:
             line.close()
         super().terminate_all()
@@ -45,7 +49,10 @@ class Workers(Multiprocess):
                 worker.process.join()
 
     def keep_subprocess_alive(self) -> None:
-        """Replace each worker that has ended, or gave no sign of life for too long. End all where one can't start at all."""
+        """Replace each worker that has ended, or gave no sign of life for too long.
+
+        End all where one can't start at all.
+        """
         lost = [worker for worker in self.processes if not self._is_well(worker)]
         for worker in lost:
             worker.kill()

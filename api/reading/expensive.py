@@ -1,7 +1,8 @@
 """Reads that may take long, with a budget of their own, so that commands and cheap reads go on beside them.
 
-Whole histories and rosters, differences, lists of the past and the feed's arrears use few connections that nothing
-else uses, and wait for one in line. So does each page of a stream: many of them take turns.
+Whole histories and rosters, differences, lists of the past and the feed's arrears use few
+connections that nothing else uses, and wait for one in line. So does each page of a stream: many of
+them take turns.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -29,7 +30,10 @@ NEXT_SECONDS = 60.0
 CHEAP = 100
 """Up to how many entries a page of the log is cheap, and needs no turn; it is the default of `limit`."""
 ROWS = 500
-"""How many rows are taken from the database at once. Making them into objects takes a few milliseconds."""
+"""How many rows are taken from the database at once.
+
+Making them into objects takes a few milliseconds.
+"""
 
 
 class ExpensiveReads(Reads):
@@ -42,7 +46,10 @@ class ExpensiveReads(Reads):
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:
-        """Lend a connection. Raises `ExpensiveReadsBusy` where no turn comes in time, `StoreUnavailable`."""
+        """Lend a connection.
+
+        Raises `ExpensiveReadsBusy` where no turn comes in time, `StoreUnavailable`.
+        """
         try:
             async with super().connection() as connection:
                 yield connection
@@ -57,12 +64,18 @@ class ExpensiveReads(Reads):
         patient.patience = NEXT_SECONDS
         return patient
 
-    async def pages(self, statement: str, parameters: Parameters) -> AsyncIterator[Sequence[tuple[Any, ...]]]:
+    async def pages(
+        self, statement: str, parameters: Parameters
+    ) -> AsyncIterator[Sequence[tuple[Any, ...]]]:
         """Yield the rows of a statement, `ROWS` at a time, and hold a connection until the last.
 
         Whoever takes them must not wait for a caller meanwhile. Raises `StoreUnavailable`.
         """
-        async with self.connection() as connection, connection.transaction(), connection.cursor(name="pages") as cursor:
+        async with (
+            self.connection() as connection,
+            connection.transaction(),
+            connection.cursor(name="pages") as cursor,
+        ):
             with heard(connection, SILENT_SECONDS):
                 await cursor.execute(statement, parameters)
             while True:

@@ -16,7 +16,8 @@ _Question = tuple[Row, asyncio.Future[Row]]
 class Gathering:
     """Answers many questions of one kind with one statement. A lone question is asked at once.
 
-    An answer is never older than its question: each statement begins after all that it answers was asked.
+    An answer is never older than its question: each statement begins after all that it answers was
+    asked.
     """
 
     def __init__(self, ask: Callable[[Sequence[Row]], Awaitable[Sequence[Row]]]) -> None:

@@ -35,26 +35,36 @@ class _State(NamedTuple):
 
 
 class LiveRosters:
-    """Answers with rosters, and writes one out only where it has changed. Each answer was looked up in the database: none is stale."""
+    """Answers with rosters, and writes one out only where it has changed.
+
+    Each answer was looked up in the database: none is stale.
+    """
 
     def __init__(self, rows: Rows) -> None:
         """Read with `rows`, which returns the rows of a statement."""
         self._rows = rows
-        self._gatherings = {confined: self._gathered(confined=confined) for confined in (False, True)}
+        self._gatherings = {
+            confined: self._gathered(confined=confined) for confined in (False, True)
+        }
         # Whoever is confined to other groups counts the class's versions in another way.
         self._kept: LRUCache[tuple[UUID, Groups], tuple[_State, str]] = LRUCache(KEPT)
 
-    async def read(self, class_id: UUID, wanted: str | None, groups: Groups) -> tuple[int, int | None, str, int, str | None]:
+    async def read(
+        self, class_id: UUID, wanted: str | None, groups: Groups
+    ) -> tuple[int, int | None, str, int, str | None]:
         """Return position, version, ETag, size and items of a roster; `wanted` is the ETag of what the caller says to have.
 
-        The version is null where there is no such class, or it is of none of the `groups` that the caller is confined to; the items where
-        they are what the caller has, or too many for one page.
+        The version is null where there is no such class, or it is of none of the `groups` that the
+        caller is confined to; the items where they are what the caller has, or too many for one
+        page.
         """
         place = class_id, groups
         kept = self._kept.get(place) if place in self._kept.cache else None
         known = _known(wanted) or (kept[0] if kept else (None, None, None))
         question = (class_id, *known, *confinement.question(groups))
-        position, version, size, tables, items = await self._gatherings[groups is not None].answer(*question)
+        position, version, size, tables, items = await self._gatherings[groups is not None].answer(
+            *question
+        )
         if version is None:
             return position, None, "", 0, None
         state = _State(version, size, tables)

@@ -40,7 +40,15 @@ from rosterlog.domain.values import Groups
 from rosterlog.projections.following.replayed import POSITION, ReplicaVisibility
 from rosterlog.projections.following.visibility import Visibility
 from rosterlog.projections.reading import many, queries
-from rosterlog.projections.reading.queries import CLASS_BY_ID, GROUP_BY_ID, MEMBER_BY_ID, USER_BY_ID, Listing, Parameters, Thing
+from rosterlog.projections.reading.queries import (
+    CLASS_BY_ID,
+    GROUP_BY_ID,
+    MEMBER_BY_ID,
+    USER_BY_ID,
+    Listing,
+    Parameters,
+    Thing,
+)
 
 if TYPE_CHECKING:
     from rosterlog.api.reading.replica import Replica
@@ -51,8 +59,16 @@ WAIT_SECONDS = 5.0
 SILENT_SECONDS = 35.0
 """How long a read waits for the database's answer: longer than its `statement_timeout`, which a silent server can't tell us about."""
 
-_UNKNOWN: Mapping[str, type[Unknown]] = {"group": GroupUnknown, "user": UserUnknown, "class": ClassUnknown}
-_GONE: Mapping[str, type[Gone]] = {"group": GroupDeleted, "user": UserRemoved, "class": ClassDeleted}
+_UNKNOWN: Mapping[str, type[Unknown]] = {
+    "group": GroupUnknown,
+    "user": UserUnknown,
+    "class": ClassUnknown,
+}
+_GONE: Mapping[str, type[Gone]] = {
+    "group": GroupDeleted,
+    "user": UserRemoved,
+    "class": ClassDeleted,
+}
 
 
 class Reads:
@@ -75,69 +91,120 @@ class Reads:
         """The connections that are in use."""
         self._rosters = LiveRosters(self.rows)
         things = (GROUP_BY_ID, USER_BY_ID, CLASS_BY_ID, MEMBER_BY_ID)
-        self._things = {(thing.kind, confined): self._gathered(thing, confined=confined) for thing in things for confined in (False, True)}
+        self._things = {
+            (thing.kind, confined): self._gathered(thing, confined=confined)
+            for thing in things
+            for confined in (False, True)
+        }
 
-    async def thing(self, request: Request, thing: Thing, ids: Mapping[str, UUID], reading: Reading) -> Response:
+    async def thing(
+        self, request: Request, thing: Thing, ids: Mapping[str, UUID], reading: Reading
+    ) -> Response:
         """Answer with one thing. Raises that it is unknown or gone."""
-        if answer := await self._at_replica(reading, lambda replica: replica.thing(request, thing, ids, reading)):
+        if answer := await self._at_replica(
+            reading, lambda replica: replica.thing(request, thing, ids, reading)
+        ):
             return answer
         at = await self._moment(reading)
         position, version, item = await self.found(thing, ids, at, groups_of(request))
         return _answer(request, item, position, f'"{version}"')
 
-    async def found(self, thing: Thing, ids: Mapping[str, UUID], at: int | None, groups: Groups) -> tuple[int, int, str]:
-        """Return position, version and JSON of one thing. Raises that it is unknown, to a caller confined to `groups`, or gone."""
+    async def found(
+        self, thing: Thing, ids: Mapping[str, UUID], at: int | None, groups: Groups
+    ) -> tuple[int, int, str]:
+        """Return position, version and JSON of one thing.
+
+        Raises that it is unknown, to a caller confined to `groups`, or gone.
+        """
         confined = groups is not None
         if at is None:
-            question = (*(ids[name] for name in many.IDS[thing.kind]), *confinement.question(groups))
+            question = (
+                *(ids[name] for name in many.IDS[thing.kind]),
+                *confinement.question(groups),
+            )
             position, version, item = await self._things[thing.kind, confined].answer(*question)
         else:
             parameters = {**ids, "at": at, **confinement.parameters(groups)}
-            position, version, item = (await self.rows(thing.statement(at=at, confined=confined), parameters))[0]
+            position, version, item = (
+                await self.rows(thing.statement(at=at, confined=confined), parameters)
+            )[0]
         if item is None:
             await self._raise_missing(thing, ids, position, at, groups)
         return position, version, item
 
     async def roster(self, request: Request, class_id: UUID, page: MemberPage) -> Response:
         """Answer with a page of a roster. Raises that the class is unknown or gone."""
-        if answer := await self._at_replica(page, lambda replica: replica.roster(request, class_id, page)):
+        if answer := await self._at_replica(
+            page, lambda replica: replica.roster(request, class_id, page)
+        ):
             return answer
         if page.model_fields_set <= {"limit", "min_position"}:
             await self.wait_for(page.min_position)
             groups = groups_of(request)
-            position, version, etag, size, items = await self._rosters.read(class_id, _only_tag(request), groups)
+            position, version, etag, size, items = await self._rosters.read(
+                class_id, _only_tag(request), groups
+            )
             if version is None:
-                await self._raise_missing(CLASS_BY_ID, {"class_id": class_id}, position, None, groups)
+                await self._raise_missing(
+                    CLASS_BY_ID, {"class_id": class_id}, position, None, groups
+                )
             elif size <= page.limit:
                 return _answer(request, f'{{"items":[{items}],"next_cursor":null}}', position, etag)
-        return await self.listing(request, queries.MEMBERS, {"class_id": class_id}, page, {"role": page.role})
+        return await self.listing(
+            request, queries.MEMBERS, {"class_id": class_id}, page, {"role": page.role}
+        )
 
     async def listing(
-        self, request: Request, listing: Listing, ids: Mapping[str, UUID], page: Page | PageAsOf, filters: Mapping[str, Any] | None = None
+        self,
+        request: Request,
+        listing: Listing,
+        ids: Mapping[str, UUID],
+        page: Page | PageAsOf,
+        filters: Mapping[str, Any] | None = None,
     ) -> Response:
-        """Answer with one page of a list. Raises that the thing it belongs to is unknown or gone."""
-        if answer := await self._at_replica(page, lambda replica: replica.listing(request, listing, ids, page, filters)):
+        """Answer with one page of a list.
+
+        Raises that the thing it belongs to is unknown or gone.
+        """
+        if answer := await self._at_replica(
+            page, lambda replica: replica.listing(request, listing, ids, page, filters)
+        ):
             return answer
         at, groups = await self._moment(page), groups_of(request)
         given = {name: value for name, value in (filters or {}).items() if value is not None}
         scope = cursors.scope(listing.name, **ids, **given)
         where = [queries.FILTERS[name] for name in given]
-        parameters: Parameters = {**ids, **given, "at": at, "limit": page.limit, **confinement.parameters(groups)}
+        parameters: Parameters = {
+            **ids,
+            **given,
+            "at": at,
+            "limit": page.limit,
+            **confinement.parameters(groups),
+        }
         if page.cursor is not None:
-            condition, key = listing.order.after(cursors.read(page.cursor, scope, listing.order.types))
+            condition, key = listing.order.after(
+                cursors.read(page.cursor, scope, listing.order.types)
+            )
             where.append(condition)
             parameters |= key
-        rows = await self.rows(listing.statement(at=at, where=tuple(where), confined=groups is not None), parameters)
+        rows = await self.rows(
+            listing.statement(at=at, where=tuple(where), confined=groups is not None), parameters
+        )
         position, version = rows[0][:2]
         if listing.parent is not None and version is None:
             await self._raise_missing(listing.parent, ids, position, at, groups)
         items = [row[2] for row in rows if row[2] is not None]
         more = len(items) > page.limit
-        cursor = cursors.write(scope, tuple(map(_written, rows[page.limit - 1][3:]))) if more else None
+        cursor = (
+            cursors.write(scope, tuple(map(_written, rows[page.limit - 1][3:]))) if more else None
+        )
         return answer_page(request, items[: page.limit], cursor, position, version)
 
     async def replica_position(self) -> int | None:
-        """Return the position that the replica's tables reflect, None where there is no replica. Raises `StoreUnavailable`."""
+        """Return the position that the replica's tables reflect, None where there is no replica.
+
+        Raises `StoreUnavailable`.
+        """
         return None if self._replica is None else await self._replica.position()
 
     async def position_shown(self) -> int:
@@ -160,13 +227,21 @@ class Reads:
                     yield connection
                 finally:
                     self.lent.discard(connection)
-        except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError, PoolTimeout) as lost:
+        except (
+            psycopg.OperationalError,
+            psycopg.InterfaceError,
+            psycopg.InternalError,
+            PoolTimeout,
+        ) as lost:
             raise StoreUnavailable from lost
 
-    async def rows(self, statement: str, parameters: Parameters | Sequence[Any], *, prepare: bool | None = None) -> list[tuple[Any, ...]]:
+    async def rows(
+        self, statement: str, parameters: Parameters | Sequence[Any], *, prepare: bool | None = None
+    ) -> list[tuple[Any, ...]]:
         """Return the rows of one statement. Raises `StoreUnavailable`.
 
-        It runs once more where the connection turns out to be lost, such as to a database that was restarted.
+        It runs once more where the connection turns out to be lost, such as to a database that was
+        restarted.
         """
         async with self.connection() as connection:
             try:
@@ -176,20 +251,29 @@ class Reads:
             except psycopg.OperationalError:
                 if not connection.broken:
                     raise
-        # Those that wait in the pool are probably lost, too; asking each of them could take for ever.
+        # Those that wait in the pool are probably lost, too; asking each of them could take for
+        # ever.
         await self._pool.drain()
         async with self.connection() as connection:
             return await _fetched(connection, statement, parameters, prepare=prepare)
 
-    async def _at_replica(self, reading: Reading, ask: Callable[["Reads"], Awaitable[Response]]) -> Response | None:
+    async def _at_replica(
+        self, reading: Reading, ask: Callable[["Reads"], Awaitable[Response]]
+    ) -> Response | None:
         """Return what the replica answers; None where there is none, it is gone, or the reading is of the past."""
-        return await self._replica.answer(ask) if self._replica is not None and is_live(reading) else None
+        return (
+            await self._replica.answer(ask)
+            if self._replica is not None and is_live(reading)
+            else None
+        )
 
     def _gathered(self, thing: Thing, *, confined: bool) -> Gathering:
         statement = many.things(thing, confined=confined)
 
         async def ask(questions: Sequence[Row]) -> Sequence[Row]:
-            return await self.rows(statement, [list(column) for column in zip(*questions, strict=True)])
+            return await self.rows(
+                statement, [list(column) for column in zip(*questions, strict=True)]
+            )
 
         return Gathering(ask)
 
@@ -207,7 +291,9 @@ class Reads:
             with heard(connection, SILENT_SECONDS):
                 return await moment.resolve(connection)
 
-    async def _raise_missing(self, thing: Thing, ids: Mapping[str, UUID], position: int, at: int | None, groups: Groups) -> None:
+    async def _raise_missing(
+        self, thing: Thing, ids: Mapping[str, UUID], position: int, at: int | None, groups: Groups
+    ) -> None:
         """Raise that a thing was unknown or gone at a position."""
         if thing.kind == "member":
             await self.found(CLASS_BY_ID, ids, at, groups)
@@ -222,7 +308,10 @@ class Reads:
     async def _was_created(self, kind: str, stream: UUID, position: int, groups: Groups) -> bool:
         """Tell whether there was such a thing by a position; to a caller confined to `groups`, in one of these at that position."""
         rows = await self.rows(queries.STREAM, {"stream": stream, "position": position})
-        return any(topic == queries.CREATED_AS[kind] and (groups is None or group_id in groups) for topic, group_id in rows)
+        return any(
+            topic == queries.CREATED_AS[kind] and (groups is None or group_id in groups)
+            for topic, group_id in rows
+        )
 
 
 def unknown(thing: Thing, ids: Mapping[str, UUID]) -> Unknown:
@@ -231,7 +320,11 @@ def unknown(thing: Thing, ids: Mapping[str, UUID]) -> Unknown:
 
 
 async def _fetched(
-    connection: AsyncConnection[Any], statement: str, parameters: Parameters | Sequence[Any], *, prepare: bool | None
+    connection: AsyncConnection[Any],
+    statement: str,
+    parameters: Parameters | Sequence[Any],
+    *,
+    prepare: bool | None,
 ) -> list[tuple[Any, ...]]:
     with heard(connection, SILENT_SECONDS):
         return await (await connection.execute(statement, parameters, prepare=prepare)).fetchall()
@@ -239,14 +332,20 @@ async def _fetched(
 
 def is_live(reading: Reading) -> bool:
     """Tell whether a reading is of the read tables as they are, not of a moment of the past."""
-    return not isinstance(reading, ReadingAsOf) or (reading.as_of is None and reading.at_position is None)
+    return not isinstance(reading, ReadingAsOf) or (
+        reading.as_of is None and reading.at_position is None
+    )
 
 
-def answer_page(request: Request, items: list[str], cursor: str | None, position: int, version: int | None) -> Response:
+def answer_page(
+    request: Request, items: list[str], cursor: str | None, position: int, version: int | None
+) -> Response:
     """Answer with one page of items as JSON; `version` is that of the thing that they belong to, if any."""
     body = f'{{"items":[{",".join(items)}],"next_cursor":{json.dumps(cursor)}}}'
     content = _digest(body)
-    return _answer(request, body, position, f'"{content}"' if version is None else f'"{version}-{content}"')
+    return _answer(
+        request, body, position, f'"{content}"' if version is None else f'"{version}-{content}"'
+    )
 
 
 def content_tag(text: str) -> str:

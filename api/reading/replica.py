@@ -1,7 +1,8 @@
 """Reading the read tables of a streaming replica, for as long as it is there.
 
-A standby cancels statements that are in the way of what it replays, such as the switch at the end of a rebuild. A
-read changes nothing, so it runs again. Where the replica is gone, nobody waits for it: one connection watches it.
+A standby cancels statements that are in the way of what it replays, such as the switch at the end
+of a rebuild. A read changes nothing, so it runs again. Where the replica is gone, nobody waits for
+it: one connection watches it.
 """
 
 import asyncio
@@ -40,13 +41,18 @@ class ReplicaReads(Reads):
                 cut(connection.fileno())
 
     async def wait_for(self, position: int | None) -> None:
-        """Wait until the replica reflects a position. Raises `ReadTablesBehind`, `StoreUnavailable`."""
+        """Wait until the replica reflects a position.
+
+        Raises `ReadTablesBehind`, `StoreUnavailable`.
+        """
         try:
             await super().wait_for(position)
         except psycopg.Error as lost:
             raise StoreUnavailable from lost
 
-    async def rows(self, statement: str, parameters: Parameters | Sequence[Any], *, prepare: bool | None = None) -> list[tuple[Any, ...]]:
+    async def rows(
+        self, statement: str, parameters: Parameters | Sequence[Any], *, prepare: bool | None = None
+    ) -> list[tuple[Any, ...]]:
         """Run a read, again where the replica cancelled it. Raises `StoreUnavailable`."""
         try:
             return await super().rows(statement, parameters, prepare=prepare)
@@ -136,7 +142,10 @@ class Replica:
         return self._watch.gone is None
 
     async def answer(self, ask: Callable[[Reads], Awaitable[Response]]) -> Response | None:
-        """Return what the replica answers, None where the primary has to. Raises what `ask` raises."""
+        """Return what the replica answers, None where the primary has to.
+
+        Raises what `ask` raises.
+        """
         try:
             answer: Response = await self._while_there(ask(self._reads))
         except StoreUnavailable as lost:
@@ -152,7 +161,10 @@ class Replica:
         return int(position)
 
     async def _while_there(self, asking: Awaitable[Any]) -> Any:
-        """Return what comes of `asking`. Raises `StoreUnavailable` at once where the replica is or goes away."""
+        """Return what comes of `asking`.
+
+        Raises `StoreUnavailable` at once where the replica is or goes away.
+        """
         gone, task = self._watch.gone, asyncio.ensure_future(asking)
         task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         try:
@@ -162,10 +174,13 @@ class Replica:
                 return task.result()
             raise StoreUnavailable
         finally:
-            # What still waits for a server that is gone ends by itself, or with its connection; nobody is told.
+            # What still waits for a server that is gone ends by itself, or with its connection;
+            # nobody is told.
             task.cancel()
 
 
 def _passes(error: BaseException) -> bool:
     """Tell whether a read may succeed at once: it, or its connection, was cancelled; the server still answers."""
-    return isinstance(error, StoreUnavailable) and not isinstance(error.__cause__, PoolTimeout | DatabaseSilent)
+    return isinstance(error, StoreUnavailable) and not isinstance(
+        error.__cause__, PoolTimeout | DatabaseSilent
+    )

@@ -12,7 +12,15 @@ from rosterlog.api.http.json_route import refuse_many_fields
 from rosterlog.api.http.problems import MOST_ERRORS, InvalidForm, Problem
 from rosterlog.api.http.strict_json import BadJson
 from rosterlog.api.rest.schemas.fields import ABSENT, ANNA, MATH, EffectiveOn, Flag, Id, Integer
-from rosterlog.domain.bulk import MOST_ITEMS, Enrolment, Items, Member, Refused, Registration, outcomes
+from rosterlog.domain.bulk import (
+    MOST_ITEMS,
+    Enrolment,
+    Items,
+    Member,
+    Refused,
+    Registration,
+    outcomes,
+)
 from rosterlog.domain.values import Role
 
 _INPUT = ConfigDict(extra="forbid")
@@ -23,7 +31,10 @@ _ECHO_LENGTH = 100
 class NewEnrolment(BaseModel):
     """A user to enrol in a class."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"class_id": MATH, "user_id": ANNA, "role": "student"}]})
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"class_id": MATH, "user_id": ANNA, "role": "student"}]},
+    )
     class_id: Id
     user_id: Id
     role: Role
@@ -62,7 +73,10 @@ class NewRegistrations(BaseModel):
 class Roster(BaseModel):
     """All members that a class is to have; whoever is not named is withdrawn."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"members": [{"user_id": ANNA, "role": "student"}]}]})
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"members": [{"user_id": ANNA, "role": "student"}]}]},
+    )
     members: Annotated[list[SkipValidation[RosterMember]], Field(max_length=MOST_ITEMS)]
 
 
@@ -146,13 +160,19 @@ class RegistrationOutcomes(BaseModel):
     items: list[RegistrationOutcome]
 
 
-_ENROLMENTS, _REGISTRATIONS, _MEMBERS = TypeAdapter(NewEnrolment), TypeAdapter(NewRegistration), TypeAdapter(RosterMember)
+_ENROLMENTS, _REGISTRATIONS, _MEMBERS = (
+    TypeAdapter(NewEnrolment),
+    TypeAdapter(NewRegistration),
+    TypeAdapter(RosterMember),
+)
 _Form = TypeVar("_Form", NewEnrolment, NewRegistration, RosterMember)
 _Item = TypeVar("_Item", Enrolment, Registration)
 
 
 def members(given: Sequence[Any], pointer: str = "/members") -> Items[Member]:
-    """Return the members to be. Raises `InvalidForm`, which names those whose form is wrong, or who are named twice.
+    """Return the members to be.
+
+    Raises `InvalidForm`, which names those whose form is wrong, or who are named twice.
 
     `pointer` is where they stand.
     """
@@ -164,7 +184,9 @@ def members(given: Sequence[Any], pointer: str = "/members") -> Items[Member]:
         member = _formed(one, _MEMBERS, pointer, index)
         if isinstance(member, RosterMember) and member.user_id in named:
             detail = f"user {member.user_id} is named twice"
-            member = InvalidForm([{"pointer": f"{pointer}/{index}/user_id", "rule": "unique", "detail": detail}])
+            member = InvalidForm(
+                [{"pointer": f"{pointer}/{index}/user_id", "rule": "unique", "detail": detail}]
+            )
         if isinstance(member, InvalidForm):
             count += member.count
             errors += member.errors if len(errors) < MOST_ERRORS else ()
@@ -178,7 +200,11 @@ def members(given: Sequence[Any], pointer: str = "/members") -> Items[Member]:
 
 def enrolments(given: Sequence[Any]) -> Items[Enrolment]:
     """Return what to enrol; an item whose form is wrong is refused, and the others go on."""
-    return _items(given, _ENROLMENTS, lambda form: Enrolment(form.class_id, form.user_id, form.role, form.effective_on))
+    return _items(
+        given,
+        _ENROLMENTS,
+        lambda form: Enrolment(form.class_id, form.user_id, form.role, form.effective_on),
+    )
 
 
 def registrations(given: Sequence[Any]) -> Items[Registration]:
@@ -186,13 +212,16 @@ def registrations(given: Sequence[Any]) -> Items[Registration]:
     return _items(given, _REGISTRATIONS, lambda form: Registration(form.id))
 
 
-def _items(given: Sequence[Any], form: TypeAdapter[_Form], make: Callable[[_Form], _Item]) -> Items[_Item]:
+def _items(
+    given: Sequence[Any], form: TypeAdapter[_Form], make: Callable[[_Form], _Item]
+) -> Items[_Item]:
     items: list[_Item | Refused] = []
     shown = 0
     for index, one in enumerate(given):
         formed = _formed(one, form, "/items", index)
         if isinstance(formed, InvalidForm):
-            # All items together name so many errors as one answer may; the others say how many there are.
+            # All items together name so many errors as one answer may; the others say how many
+            # there are.
             errors = formed.errors[: MOST_ERRORS - shown]
             shown += len(errors)
             items.append(Refused("invalid-request", _summary(formed, index), errors, formed.count))
@@ -209,36 +238,55 @@ def _formed(one: Any, form: TypeAdapter[_Form], pointer: str, index: int) -> _Fo
         refuse_many_fields(one)
         return form.validate_python(one)
     except BadJson as wrong:
-        return InvalidForm([{"pointer": f"{pointer}/{index}", "rule": wrong.rule, "detail": wrong.detail}])
+        return InvalidForm(
+            [{"pointer": f"{pointer}/{index}", "rule": wrong.rule, "detail": wrong.detail}]
+        )
     except ValidationError as wrong:
         return InvalidForm(problems.errors_of(wrong, "body", *pointer.split("/")[1:], index))
 
 
 def _summary(wrong: InvalidForm, index: int) -> str:
     """Return what is wrong with an item, in words that do not repeat its place."""
-    own = [{**error, "detail": error["detail"].removeprefix(f"items/{index}/")} for error in wrong.errors]
+    own = [
+        {**error, "detail": error["detail"].removeprefix(f"items/{index}/")}
+        for error in wrong.errors
+    ]
     return problems.summary(own, wrong.count)
 
 
-def enrolled(given: Sequence[Any], items: Items[Enrolment], result: Mapping[str, Any]) -> dict[str, Any]:
+def enrolled(
+    given: Sequence[Any], items: Items[Enrolment], result: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return how many items came to what, and each item's outcome beside what it named."""
     return _answered(given, outcomes(items, result), "enrolled", "class_id", "user_id")
 
 
-def registered(given: Sequence[Any], items: Items[Registration], result: Mapping[str, Any]) -> dict[str, Any]:
+def registered(
+    given: Sequence[Any], items: Items[Registration], result: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return how many items came to what, and each item's outcome beside what it named."""
     return _answered(given, outcomes(items, result), "registered", "id")
 
 
-def _answered(given: Sequence[Any], found: Sequence[Mapping[str, Any]], success: str, *named: str) -> dict[str, Any]:
+def _answered(
+    given: Sequence[Any], found: Sequence[Mapping[str, Any]], success: str, *named: str
+) -> dict[str, Any]:
     counts = Counter(one["outcome"] for one in found)
     answers = []
     for index, (item, outcome) in enumerate(zip(given, found, strict=True)):
         fields = item if isinstance(item, Mapping) else {}
-        answer = {"index": index, **{name: _echo(fields.get(name)) for name in named}, "outcome": outcome["outcome"]}
+        answer = {
+            "index": index,
+            **{name: _echo(fields.get(name)) for name in named},
+            "outcome": outcome["outcome"],
+        }
         if outcome["outcome"] == "refused":
             answer["problem"] = problems.document(
-                outcome["rule"], None, outcome["detail"], outcome.get("errors", ()), count=outcome.get("count")
+                outcome["rule"],
+                None,
+                outcome["detail"],
+                outcome.get("errors", ()),
+                count=outcome.get("count"),
             )
         answers.append(answer)
     return {**{kind: counts[kind] for kind in (success, "unchanged", "refused")}, "items": answers}
@@ -246,4 +294,6 @@ def _answered(given: Sequence[Any], found: Sequence[Mapping[str, Any]], success:
 
 def _echo(value: object) -> str | None:
     """Return what an item named if it can be an id in some spelling; an answer repeats no others, of whatever length."""
-    return value if isinstance(value, str) and len(value) <= _ECHO_LENGTH and value.isascii() else None
+    return (
+        value if isinstance(value, str) and len(value) <= _ECHO_LENGTH and value.isascii() else None
+    )

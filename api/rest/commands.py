@@ -29,7 +29,8 @@ logger = logging.getLogger(__name__)
 
 GIVE_SECONDS = 45.0
 """How long a command waits for its outcome: longer than the database lets any of its statements run, and than the log is looked
-at for one whose commit was not answered. So the database is silent then."""
+at for one whose commit was not answered. So the database is silent then.
+"""
 _UNAUTHENTICATED = "local"
 """The actor where no authentication is configured and the request names none."""
 
@@ -43,7 +44,9 @@ async def service_of(request: Request) -> Service:
 class Commands:
     """One request's command, from its headers to its answer."""
 
-    def __init__(self, request: Request, by: Provenance, expected: Expected, repeatable: Repeatable | None) -> None:
+    def __init__(
+        self, request: Request, by: Provenance, expected: Expected, repeatable: Repeatable | None
+    ) -> None:
         """Give `request` as a command; it relies on the version `expected`, and may come again where it is `repeatable`."""
         self._service: Service = request.app.state.service
         self.request = request
@@ -63,8 +66,13 @@ class Commands:
         return Commands(self.request, self.by, self.expected, None)
 
     async def give(self, command: BoundCommand[...], *args: object, **kwargs: object) -> Outcome:
-        """Give a command to the roster. Raises its refusal, `StoreUnavailable` where nothing was recorded, `OutcomeUnknown`."""
-        given = command.once(self._repeatable).within(self._groups).submit(*args, by=self.by, **kwargs)
+        """Give a command to the roster.
+
+        Raises its refusal, `StoreUnavailable` where nothing was recorded, `OutcomeUnknown`.
+        """
+        given = (
+            command.once(self._repeatable).within(self._groups).submit(*args, by=self.by, **kwargs)
+        )
         outcome = await self._outcome(given)
         self.request.state.outcome = outcome
         return outcome
@@ -80,26 +88,43 @@ class Commands:
                 return given.result()
             raise OutcomeUnknown from silent
 
-    async def answer(self, outcome: Outcome, thing: Thing, ids: Mapping[str, UUID], *, location: str | None = None) -> Response:
+    async def answer(
+        self,
+        outcome: Outcome,
+        thing: Thing,
+        ids: Mapping[str, UUID],
+        *,
+        location: str | None = None,
+    ) -> Response:
         """Answer with the thing that the command was about; with a `location`, as created where it changed something."""
         if not await self._is_visible(outcome):
             return _accepted(outcome)
-        # An answer that may be asked for again is that of its own moment, so that it can be given again.
+        # An answer that may be asked for again is that of its own moment, so that it can be given
+        # again.
         at = outcome.position if self._repeatable else None
         try:
             _, version, item = await self._service.reads.found(thing, ids, at, self._groups)
         except (Unknown, Gone):
             # Another command ended it meanwhile; this one is answered with what it made.
-            _, version, item = await self._service.reads.found(thing, ids, outcome.position, self._groups)
+            _, version, item = await self._service.reads.found(
+                thing, ids, outcome.position, self._groups
+            )
         created = location is not None and outcome.changed
-        headers = _headers(outcome, version) | ({"Location": location} if created and location else {})
+        headers = _headers(outcome, version) | (
+            {"Location": location} if created and location else {}
+        )
         return Response(item, 201 if created else 200, headers, "application/json")
 
     async def answer_created(self, outcome: Outcome, item: str, location: str) -> Response:
         """Answer with what the command created, known without reading it."""
         if not await self._is_visible(outcome):
             return _accepted(outcome)
-        return Response(item, 201, {**_headers(outcome, outcome.version), "Location": location}, "application/json")
+        return Response(
+            item,
+            201,
+            {**_headers(outcome, outcome.version), "Location": location},
+            "application/json",
+        )
 
     async def answer_ended(self, outcome: Outcome) -> Response:
         """Answer that the thing has ended."""
@@ -107,7 +132,9 @@ class Commands:
             return _accepted(outcome)
         return Response(status_code=204, headers=_headers(outcome, outcome.version))
 
-    async def answer_many(self, outcome: Outcome, body: Mapping[str, Any], *, version: int | None = None) -> Response:
+    async def answer_many(
+        self, outcome: Outcome, body: Mapping[str, Any], *, version: int | None = None
+    ) -> Response:
         """Answer with what became of many things; with the `version` of the one that they belong to, if any."""
         body = {"position": outcome.position, **body}
         headers = _headers(outcome, version)
@@ -121,15 +148,18 @@ class Commands:
         return await self._service.visibility.reached(outcome.position, WAIT_SECONDS)
 
 
-# A coroutine, because the framework runs any other function in a thread of its pool; and it takes the headers from the request, because the
-# framework needs as long to hand over four as for all else (see `documented.COMMAND_HEADERS`).
+# A coroutine, because the framework runs any other function in a thread of its pool; and it takes
+# the headers from the request, because the framework needs as long to hand over four as for all
+# else (see `documented.COMMAND_HEADERS`).
 async def _command(request: Request) -> Commands:
     """Read what the headers say about the command. Raises `InvalidValue`."""
     headers = request.headers
     _refuse_conditions(request)
     by = _provenance(request, headers.get("roster-actor"), headers.get("roster-reason"))
     expected = read.expected_versions(headers.getlist("if-match"))
-    return Commands(request, by, expected, _repeatable(request, by.actor, headers.get("idempotency-key")))
+    return Commands(
+        request, by, expected, _repeatable(request, by.actor, headers.get("idempotency-key"))
+    )
 
 
 class CommandRoute(JsonRoute):
@@ -146,7 +176,11 @@ class CommandRoute(JsonRoute):
                 outcome: Outcome | None = getattr(request.state, "outcome", None)
                 if outcome is None or not outcome.changed:
                     raise
-                logger.warning("recorded at position %d, but not answered in full", outcome.position, exc_info=failure)
+                logger.warning(
+                    "recorded at position %d, but not answered in full",
+                    outcome.position,
+                    exc_info=failure,
+                )
                 return _accepted(outcome)
 
         return answer
@@ -161,17 +195,29 @@ Serving = Annotated[Service, Depends(service_of)]
 def _refuse_conditions(request: Request) -> None:
     """Refuse conditions that are not looked at: a caller who states one relies on it."""
     if "if-match" in request.headers and not operation_of(request.scope).policy.versioned:
-        raise InvalidValue("header:If-Match", "no-version", "If-Match is for commands that change a thing; there is none here yet")
+        raise InvalidValue(
+            "header:If-Match",
+            "no-version",
+            "If-Match is for commands that change a thing; there is none here yet",
+        )
     if "if-none-match" in request.headers:
         raise InvalidValue(
-            "header:If-None-Match", "read-only", "If-None-Match is for reads; a creation with an id of yours is safe to repeat"
+            "header:If-None-Match",
+            "read-only",
+            "If-None-Match is for reads; a creation with an id of yours is safe to repeat",
         )
 
 
-def _provenance(request: Request, roster_actor: str | None, roster_reason: str | None) -> Provenance:
+def _provenance(
+    request: Request, roster_actor: str | None, roster_reason: str | None
+) -> Provenance:
     principal = getattr(request.state, "principal", None)
     if principal is not None and roster_actor is not None:
-        raise InvalidValue("actor", "authenticated", "Roster-Actor can't be given: the token says who gives the command")
+        raise InvalidValue(
+            "actor",
+            "authenticated",
+            "Roster-Actor can't be given: the token says who gives the command",
+        )
     given = _UNAUTHENTICATED if roster_actor is None else roster_actor
     actor = given if principal is None else principal.actor
     if not (actor.isascii() and actor.isprintable()):
@@ -191,7 +237,8 @@ def _repeatable(request: Request, subject: str, key: str | None) -> Repeatable |
     if key is None:
         return None
     named = read.idempotency_key(key)
-    # With other groups it is another request: what came of it may be of groups that the caller is confined to no more.
+    # With other groups it is another request: what came of it may be of groups that the caller is
+    # confined to no more.
     groups = groups_of(request)
     confined = b"" if groups is None else b"\0" + b"".join(sorted(group.bytes for group in groups))
     digest = sha256(request.scope["query_string"] + b"\0" + request.state.body + confined).digest()
@@ -208,7 +255,11 @@ def _headers(outcome: Outcome, version: int | None) -> dict[str, str]:
 
 
 def _accepted(outcome: Outcome) -> Response:
-    return _json({"position": outcome.position, "id": str(outcome.id)}, 202, _headers(outcome, outcome.version))
+    return _json(
+        {"position": outcome.position, "id": str(outcome.id)},
+        202,
+        _headers(outcome, outcome.version),
+    )
 
 
 def _json(body: Mapping[str, Any], status: int, headers: Mapping[str, str]) -> Response:

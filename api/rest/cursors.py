@@ -24,15 +24,24 @@ def write(scope: str, key: tuple[str, ...]) -> str:
 
 
 def read(cursor: str, scope: str, types: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the key of a cursor, whose parts are of these types. Raises `InvalidValue` for one that this list did not give."""
+    """Return the key of a cursor, whose parts are of these types.
+
+    Raises `InvalidValue` for one that this list did not give.
+    """
     try:
-        found, *key = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
+        found, *key = json.loads(
+            base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        )
         for part, kind in zip(key, types, strict=True):
             _READABLE[kind](part)
     except (binascii.Error, ValueError, TypeError, AttributeError, RecursionError):
         found, key = None, []
     if found != scope:
-        raise InvalidValue("parameter:cursor", "cursor", "cursor is not one that this list gave with these filters: start without one")
+        raise InvalidValue(
+            "parameter:cursor",
+            "cursor",
+            "cursor is not one that this list gave with these filters: start without one",
+        )
     return tuple(key)
 
 

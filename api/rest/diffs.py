@@ -1,7 +1,8 @@
 """Answering what differs between two moments.
 
-The classes are compared a few at a time. What is found goes into a spool, from which it is sent once all is found: a
-difference of any size needs little memory, and an error in its middle is a problem and no broken answer.
+The classes are compared a few at a time. What is found goes into a spool, from which it is sent
+once all is found: a difference of any size needs little memory, and an error in its middle is a
+problem and no broken answer.
 """
 
 import asyncio
@@ -29,8 +30,13 @@ CLASSES_AT_ONCE = 100
 """How many classes are compared by one statement: some thousand members, for classes of a usual size."""
 
 
-async def answer(request: Request, reads: ExpensiveReads, thing: Thing, ids: Mapping[str, UUID], query: DiffQuery) -> Response:
-    """Answer with what differs of a class or group between two moments. Raises that it is unknown or gone at both."""
+async def answer(
+    request: Request, reads: ExpensiveReads, thing: Thing, ids: Mapping[str, UUID], query: DiffQuery
+) -> Response:
+    """Answer with what differs of a class or group between two moments.
+
+    Raises that it is unknown or gone at both.
+    """
     await reads.wait_for(query.min_position)
     first, last = await _positions(reads, query)
     asking = _Asking(reads, groups_of(request), ids.get("group_id"), first, last)
@@ -51,7 +57,10 @@ async def answer(request: Request, reads: ExpensiveReads, thing: Thing, ids: Map
 
 
 def _streamed(request: Request, spool: Lists, first: int, last: int) -> Response:
-    """Answer with a large difference. Its ETag is what it is made of: the log up to a position never changes."""
+    """Answer with a large difference.
+
+    Its ETag is what it is made of: the log up to a position never changes.
+    """
     made_of = f"{request.url.path} {first} {last} {sorted(map(str, groups_of(request) or ()))}"
     etag = content_tag(made_of)
     headers = headers_of(last, etag)
@@ -72,12 +81,18 @@ async def _positions(reads: ExpensiveReads, query: DiffQuery) -> tuple[int, int]
     since = Moment(query.from_, query.from_position, ("from", "from_position"))
     until = Moment(query.to, query.to_position, ("to", "to_position"))
     if not since.given:
-        raise InvalidValue("parameter:from", "required", "from which moment? Give from or from_position")
+        raise InvalidValue(
+            "parameter:from", "required", "from which moment? Give from or from_position"
+        )
     last = await reads.position(until)
     first = await reads.position(since)
     if first > last:
         name = f"parameter:{since.names[0] if since.time else since.names[1]}"
-        raise InvalidValue(name, "order", f"the first moment, position {first}, is after the second, position {last}")
+        raise InvalidValue(
+            name,
+            "order",
+            f"the first moment, position {first}, is after the second, position {last}",
+        )
     return first, last
 
 
@@ -92,7 +107,10 @@ class _Asking:
     last: int
 
     async def class_ids(self, thing: Thing, ids: Mapping[str, UUID]) -> list[UUID]:
-        """Return the classes to compare, in order. Raises that the thing is missing at both moments."""
+        """Return the classes to compare, in order.
+
+        Raises that the thing is missing at both moments.
+        """
         if not await self._rows(thing.at, self.first, **ids):
             await self.reads.found(thing, ids, self.last, self.groups)
         if self.group_id is None:
@@ -107,7 +125,12 @@ class _Asking:
         was = diff.Classes(before, await self._elsewhere(after.keys() - before.keys(), self.first))
         is_ = diff.Classes(after, await self._elsewhere(before.keys() - after.keys(), self.last))
         spool.add(diff.of_classes(was, is_))
-        parameters = {"ids_from": list(before), "ids_to": list(after), "from": self.first, "to": self.last}
+        parameters = {
+            "ids_from": list(before),
+            "ids_to": list(after),
+            "from": self.first,
+            "to": self.last,
+        }
         async for rows in self.reads.pages(diff.MEMBERS, parameters):
             spool.add(diff.of_members(rows))
 
@@ -120,4 +143,6 @@ class _Asking:
 
     async def _rows(self, source: Source, at: int, **parameters: Any) -> list[tuple[Any, ...]]:
         statement = source.select(confined=self.groups is not None)
-        return await self.reads.rows(statement, {**parameters, "at": at, **confinement.parameters(self.groups)})
+        return await self.reads.rows(
+            statement, {**parameters, "at": at, **confinement.parameters(self.groups)}
+        )

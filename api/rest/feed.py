@@ -1,8 +1,10 @@
 """The feed of all events for other systems: pages of JSON, or server-sent events that stay open.
 
-Both read the log itself, whose positions have no gaps and are in the order of commit: who goes on after the last position it has seen
-misses nothing and sees nothing twice. A stream reads the log at its reader's own pace, over a connection that it gives back after each
-page; one follower for the whole process wakes the streams. Who is confined to groups gets the events of these, and passes over the others.
+Both read the log itself, whose positions have no gaps and are in the order of commit: who goes on
+after the last position it has seen misses nothing and sees nothing twice. A stream reads the log at
+its reader's own pace, over a connection that it gives back after each page; one follower for the
+whole process wakes the streams. Who is confined to groups gets the events of these, and passes over
+the others.
 """
 
 import asyncio
@@ -49,8 +51,13 @@ class Feed:
         self._open = 0
         self._closing = asyncio.Event()
 
-    async def answer(self, request: Request, query: FeedQuery, last_event_id: str | None) -> Response:
-        """Answer with the events after a position. Raises `InvalidValue` for one past the head, `TooManyStreams`."""
+    async def answer(
+        self, request: Request, query: FeedQuery, last_event_id: str | None
+    ) -> Response:
+        """Answer with the events after a position.
+
+        Raises `InvalidValue` for one past the head, `TooManyStreams`.
+        """
         await self._reads.wait_for(query.min_position)
         streaming = media_type_of(request) == EVENT_STREAM
         last_seen = (last_event_id or "").strip() if streaming else ""
@@ -59,16 +66,24 @@ class Feed:
         ((head, _, _),) = await self._reads.rows(question.span(), {})
         if after > head:
             place = "header:Last-Event-ID" if last_seen else "parameter:after"
-            raise InvalidValue(place, "head", f"position {after} is past the head of the log, {head}")
+            raise InvalidValue(
+                place, "head", f"position {after} is past the head of the log, {head}"
+            )
         if not streaming:
             return await self._page(request, question, after, head, query.limit)
         if self._open >= STREAMS:
             raise TooManyStreams
         request.scope["state"][END] = self._closing.set
         headers = {**_HEADERS, "Roster-Position": str(head)}
-        return StreamingResponse(self._stream(question, after, Admission(request)), headers=headers, media_type=EVENT_STREAM)
+        return StreamingResponse(
+            self._stream(question, after, Admission(request)),
+            headers=headers,
+            media_type=EVENT_STREAM,
+        )
 
-    async def _page(self, request: Request, question: Question, after: int, head: int, limit: int) -> Response:
+    async def _page(
+        self, request: Request, question: Question, after: int, head: int, limit: int
+    ) -> Response:
         reads = self._reads if limit <= CHEAP else self._expensive
         entries, after = await self._read(reads, question, after, head, limit)
         body = {"items": [entry.event for entry in entries], "after": after, "head": head}
@@ -76,7 +91,9 @@ class Feed:
         answer.headers["Vary"] = "Accept"
         return answer
 
-    async def _stream(self, question: Question, after: int, admission: Admission) -> AsyncIterator[bytes]:
+    async def _stream(
+        self, question: Question, after: int, admission: Admission
+    ) -> AsyncIterator[bytes]:
         """Write what comes after a position, until the process goes down or the caller's token counts no more."""
         self._open += 1
         now = asyncio.get_running_loop().time
@@ -97,7 +114,10 @@ class Feed:
 
     async def _comes_after(self, position: int, seconds: float) -> bool:
         """Wait until there is an event after `position`, so many seconds have passed, or the process goes down."""
-        waiting = {asyncio.ensure_future(self._head.is_past(position, seconds)), asyncio.ensure_future(self._closing.wait())}
+        waiting = {
+            asyncio.ensure_future(self._head.is_past(position, seconds)),
+            asyncio.ensure_future(self._closing.wait()),
+        }
         try:
             done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -113,11 +133,15 @@ class Feed:
         async with self._streaming:
             return await self._read(self._reads, question, after, last, PAGE)
 
-    async def _read(self, reads: Reads, question: Question, after: int, last: int, limit: int) -> tuple[list[Entry], int]:
+    async def _read(
+        self, reads: Reads, question: Question, after: int, last: int, limit: int
+    ) -> tuple[list[Entry], int]:
         """Return the next entries up to a position, at most `limit`, and after which one to go on."""
         statement, parameters = question.page(after + 1, last, limit, None)
         entries = question.entries(await reads.rows(statement, parameters))
-        return entries, int(entries[-1].event["position"]) if len(entries) == limit else max(after, last)
+        return entries, int(entries[-1].event["position"]) if len(entries) == limit else max(
+            after, last
+        )
 
 
 def _as_event(entry: Entry) -> bytes:
@@ -128,4 +152,8 @@ def _position(written: str) -> int:
     with suppress(ValueError):
         if written.isascii() and written.isdigit() and int(written) < 2**63:
             return int(written)
-    raise InvalidValue("header:Last-Event-ID", "position", "Last-Event-ID is the position of the last event that was seen")
+    raise InvalidValue(
+        "header:Last-Event-ID",
+        "position",
+        "Last-Event-ID is the position of the last event that was seen",
+    )

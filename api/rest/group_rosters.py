@@ -19,7 +19,9 @@ CLASSES_AT_ONCE = 20
 """How many rosters a stream reads at once: some hundred rows, for classes of a usual size."""
 
 
-async def answer(request: Request, reads: ExpensiveReads, group_id: UUID, reading: ReadingAsOf) -> Response:
+async def answer(
+    request: Request, reads: ExpensiveReads, group_id: UUID, reading: ReadingAsOf
+) -> Response:
     """Answer with all rosters of a group. Raises that the group is unknown or gone."""
     await reads.wait_for(reading.min_position)
     at = await reads.position(Moment(reading.as_of, reading.at_position))
@@ -45,7 +47,11 @@ async def _rosters(reads: ExpensiveReads, classes: list[tuple[UUID, str]], at: i
 
     They wait in a spool: some classes are large, and some callers slow.
     """
-    parameters = {"ids": [row[0] for row in classes], "names": [row[1] for row in classes], "at": at}
+    parameters = {
+        "ids": [row[0] for row in classes],
+        "names": [row[1] for row in classes],
+        "at": at,
+    }
     found = Pages()
     async for rows in reads.pages(rosters.ROSTERS, parameters):
         found.add([rosters.item(row) for row in rows])

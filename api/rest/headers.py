@@ -16,7 +16,9 @@ _BEFORE = re.compile(r"[ \t,]*")
 # A roster's ETag begins with the version of its class.
 _VERSION = re.compile(r"(\d{1,18})(?:-[0-9a-f.]+)?", re.ASCII)
 _PREFERENCE = re.compile(r'(?:[^,"]|"(?:\\.|[^"\\])*"?)+')
-_NAMED = re.compile(r"""[ \t]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*(?:=[ \t]*("(?:\\.|[^"\\])*"|[^ \t;]*))?""")
+_NAMED = re.compile(
+    r"""[ \t]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*(?:=[ \t]*("(?:\\.|[^"\\])*"|[^ \t;]*))?"""
+)
 _WELL_ENCODED = re.compile(r"(?:[\x20-\x24\x26-\x7e]|%[0-9A-Fa-f]{2})*")
 _BARE_KEY = re.compile(r"[\x21\x23-\x7e]+")
 _KEY_LENGTH = 255
@@ -53,7 +55,8 @@ def _end(pattern: re.Pattern[str], text: str, place: int) -> int:
 def expected_versions(given: Sequence[str]) -> frozenset[int] | None:
     """Return the versions that `If-Match` names, None for any. Raises `InvalidValue`.
 
-    A tag that is no version of ours can't match; it stands for nothing beside others, and alone it is a mistake.
+    A tag that is no version of ours can't match; it stands for nothing beside others, and alone it
+    is a mistake.
     """
     if not given:
         return None
@@ -65,7 +68,11 @@ def expected_versions(given: Sequence[str]) -> frozenset[int] | None:
         return None
     found = frozenset(int(version[1]) for version in map(_VERSION.fullmatch, tags) if version)
     if not found:
-        raise InvalidValue("header:If-Match", "version", 'If-Match is a version in quotes, such as "7", a list of these, or *')
+        raise InvalidValue(
+            "header:If-Match",
+            "version",
+            'If-Match is a version in quotes, such as "7", a list of these, or *',
+        )
     return found
 
 
@@ -92,8 +99,16 @@ def idempotency_key(given: str) -> str:
     Raises `InvalidValue`.
     """
     key = _string(given) if given.startswith('"') else given
-    if key is None or not 1 <= len(key) <= _KEY_LENGTH or not (given.startswith('"') or _BARE_KEY.fullmatch(key)):
-        raise InvalidValue("header:Idempotency-Key", "key", f"Idempotency-Key is 1 to {_KEY_LENGTH} ASCII characters, such as a UUID")
+    if (
+        key is None
+        or not 1 <= len(key) <= _KEY_LENGTH
+        or not (given.startswith('"') or _BARE_KEY.fullmatch(key))
+    ):
+        raise InvalidValue(
+            "header:Idempotency-Key",
+            "key",
+            f"Idempotency-Key is 1 to {_KEY_LENGTH} ASCII characters, such as a UUID",
+        )
     return key
 
 

@@ -35,9 +35,17 @@ class Histories:
         self._expensive = expensive
 
     async def answer(
-        self, request: Request, asked: History, page: AnyHistoryPage, thing: Thing | None = None, ids: Mapping[str, UUID] | None = None
+        self,
+        request: Request,
+        asked: History,
+        page: AnyHistoryPage,
+        thing: Thing | None = None,
+        ids: Mapping[str, UUID] | None = None,
     ) -> Response:
-        """Answer with a history, of a `thing` that it outlives, or of everything. Raises that the thing is unknown."""
+        """Answer with a history, of a `thing` that it outlives, or of everything.
+
+        Raises that the thing is unknown.
+        """
         await self._reads.wait_for(page.min_position)
         media_type = media_type_of(request)
         reads = self._reads if media_type == JSON and page.limit <= CHEAP else self._expensive
@@ -59,18 +67,32 @@ class Histories:
 class _Reading:
     """One request's reading of a history, as of the head that it found."""
 
-    def __init__(self, reads: Reads, asked: History, page: AnyHistoryPage, ids: Mapping[str, UUID], groups: Groups) -> None:
+    def __init__(
+        self,
+        reads: Reads,
+        asked: History,
+        page: AnyHistoryPage,
+        ids: Mapping[str, UUID],
+        groups: Groups,
+    ) -> None:
         self._reads = reads
         self._page = page
         filters = page.model_dump(include=_FILTERS, exclude_none=True)
-        self._scope = cursors.scope(asked.name, **filters, **{f"path_{name}": id_ for name, id_ in ids.items()}, order=page.order)
+        self._scope = cursors.scope(
+            asked.name,
+            **filters,
+            **{f"path_{name}": id_ for name, id_ in ids.items()},
+            order=page.order,
+        )
         self._subject = {"subject": next(iter(ids.values()), None)}
         self._question = Question(asked, page.order, filters, groups)
         self.head, self._first, self._last = 0, 1, 0
 
     async def begin(self) -> None:
         """Find the log's head and the positions of the time that is asked for."""
-        ((self.head, self._first, self._last),) = await self._reads.rows(self._question.span(), dict(self._question.filters))
+        ((self.head, self._first, self._last),) = await self._reads.rows(
+            self._question.span(), dict(self._question.filters)
+        )
 
     def going_on(self, reads: Reads) -> "_Reading":
         """Read with `reads` from now on."""
@@ -78,7 +100,11 @@ class _Reading:
         return self
 
     def cursor(self) -> tuple[str, ...] | None:
-        return None if self._page.cursor is None else cursors.read(self._page.cursor, self._scope, history.KEY_TYPES)
+        return (
+            None
+            if self._page.cursor is None
+            else cursors.read(self._page.cursor, self._scope, history.KEY_TYPES)
+        )
 
     async def after(self, key: tuple[str, ...] | None, limit: int) -> list[Entry]:
         return await self._ask(self._question, self._first, self._last, limit, key)
@@ -87,10 +113,14 @@ class _Reading:
         """Tell whether there is any entry at all, whatever the filters."""
         return bool(await self._ask(replace(self._question, filters={}), 1, self.head, 1, None))
 
-    async def _ask(self, question: Question, first: int, last: int, limit: int, key: tuple[str, ...] | None) -> list[Entry]:
+    async def _ask(
+        self, question: Question, first: int, last: int, limit: int, key: tuple[str, ...] | None
+    ) -> list[Entry]:
         statement, parameters = question.page(first, last, limit, key)
         # Planned anew each time: which index is best depends on which actor or type it is.
-        return question.entries(await self._reads.rows(statement, {**parameters, **self._subject}, prepare=False))
+        return question.entries(
+            await self._reads.rows(statement, {**parameters, **self._subject}, prepare=False)
+        )
 
     async def whole(self, entries: list[Entry]) -> AsyncIterator[Items]:
         while entries:
@@ -101,7 +131,9 @@ class _Reading:
 
     def answer(self, request: Request, entries: list[Entry]) -> Response:
         limit = self._page.limit
-        cursor = cursors.write(self._scope, entries[limit - 1].key) if len(entries) > limit else None
+        cursor = (
+            cursors.write(self._scope, entries[limit - 1].key) if len(entries) > limit else None
+        )
         items = [msgspec.json.encode(entry.event).decode() for entry in entries[:limit]]
         answer = answer_page(request, items, cursor, self.head, None)
         answer.headers["Vary"] = "Accept"
@@ -111,4 +143,8 @@ class _Reading:
 def _refuse_pages(page: AnyHistoryPage, media_type: str) -> None:
     for name in ("limit", "cursor"):
         if name in page.model_fields_set:
-            raise InvalidValue(f"parameter:{name}", "whole", f"{media_type} is streamed whole and has no {name}; pages are {JSON}")
+            raise InvalidValue(
+                f"parameter:{name}",
+                "whole",
+                f"{media_type} is streamed whole and has no {name}; pages are {JSON}",
+            )

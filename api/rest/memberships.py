@@ -9,7 +9,11 @@ from rosterlog.domain.values import Role, membership_id
 
 def enrolled(class_id: UUID, user_id: UUID, role: Role, recorded_at: datetime) -> str:
     """Return what a read of the membership returns."""
-    member = {"id": str(membership_id(class_id, user_id)), "class_id": str(class_id), "user_id": str(user_id)}
+    member = {
+        "id": str(membership_id(class_id, user_id)),
+        "class_id": str(class_id),
+        "user_id": str(user_id),
+    }
     return json.dumps({**member, "role": role, "created_at": time(recorded_at)})
 
 

@@ -1,7 +1,10 @@
-"""The table of all operations: what each one needs from its caller, offers and takes. No other place knows.
+"""The table of all operations: what each one needs from its caller, offers and takes.
 
-A request is matched with an operation once (`rosterlog.api.http.operations`), and whatever depends on the operation looks here. An
-operation without a row ends the start of the service, and so does a row without an operation.
+No other place knows.
+
+A request is matched with an operation once (`rosterlog.api.http.operations`), and whatever depends
+on the operation looks here. An operation without a row ends the start of the service, and so does a
+row without an operation.
 """
 
 from collections.abc import Mapping
@@ -25,7 +28,10 @@ class Policy:
     scope: str | None
     """The scope that a token needs; None where no token is needed."""
     confinable: bool
-    """Whether a token may use it that is confined to groups. What is about no one group is closed to these."""
+    """Whether a token may use it that is confined to groups.
+
+    What is about no one group is closed to these.
+    """
     offers: tuple[str, ...]
     """The media types that it answers with, the usual one first; empty where its success has no content, or a file's own type."""
     body: int

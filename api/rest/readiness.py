@@ -1,7 +1,8 @@
 """Whether this process can serve, for orchestrators that ask every few seconds.
 
-A probe needs nothing that the work may have used up: the state comes over a connection that is kept for it,
-and each other check borrows from the very pool that it is about. Probes that come at once share the checks.
+A probe needs nothing that the work may have used up: the state comes over a connection that is kept
+for it, and each other check borrows from the very pool that it is about. Probes that come at once
+share the checks.
 """
 
 import asyncio
@@ -61,7 +62,9 @@ def standing(connection: Connection[Any]) -> Standing:
     standby = connection.execute("SELECT pg_is_in_recovery()").fetchone() == (True,)
     if lacking:
         return Standing(lacking, standby, outdated=False, state=UNKNOWN)
-    return Standing(lacking, standby, fence.is_outdated(connection), projection_status(connection).state)
+    return Standing(
+        lacking, standby, fence.is_outdated(connection), projection_status(connection).state
+    )
 
 
 class Readiness:
@@ -75,7 +78,11 @@ class Readiness:
         faults: Mapping[str, Callable[[], bool]],
     ) -> None:
         """Check with coroutines, each of which fails where it can't answer; `faults` tell what is known without asking."""
-        self._checks: dict[str, Callable[[], Awaitable[Any]]] = {"state": state, "reads": reads, "writes": writes}
+        self._checks: dict[str, Callable[[], Awaitable[Any]]] = {
+            "state": state,
+            "reads": reads,
+            "writes": writes,
+        }
         self._running: dict[str, asyncio.Task[Any]] = {}
         self._faults = faults
 
@@ -85,7 +92,10 @@ class Readiness:
         await _any_passes({tasks["reads"], tasks["writes"]})
         await asyncio.wait(tasks.values(), timeout=REST_SECONDS)
         found: Standing = tasks["state"].result() if _passed(tasks["state"]) else _NOT_SAID
-        reads, writes = _passed(tasks["reads"]), _passed(tasks["writes"]) and not found.standby and not found.outdated
+        reads, writes = (
+            _passed(tasks["reads"]),
+            _passed(tasks["writes"]) and not found.standby and not found.outdated,
+        )
         is_so = {
             "reads-unavailable": not reads,
             "writes-unavailable": not writes and not found.outdated,
@@ -95,7 +105,12 @@ class Readiness:
             "projection-leaderless": found.state == "leaderless",
             **{word: fault() for word, fault in self._faults.items()},
         }
-        return Condition(not found.lacking, reads or writes, found.state, [word for word in DEGRADED if is_so.get(word)])
+        return Condition(
+            not found.lacking,
+            reads or writes,
+            found.state,
+            [word for word in DEGRADED if is_so.get(word)],
+        )
 
     def _task(self, name: str) -> asyncio.Task[Any]:
         """Return the check that is under way, or begin one."""

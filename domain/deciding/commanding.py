@@ -44,24 +44,34 @@ class BoundCommand(Generic[Parameters]):
         return self._decide.__name__
 
     def __call__(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Outcome:
-        """Give the command and wait until it is recorded. Raises its refusal, `StoreUnavailable`, `OutcomeUnknown`."""
+        """Give the command and wait until it is recorded.
+
+        Raises its refusal, `StoreUnavailable`, `OutcomeUnknown`.
+        """
         return self.submit(*args, **kwargs).result()
 
     def submit(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Future[Outcome]:
         """Give the command and return its outcome, to come."""
         streams = {value for value in (*args, *kwargs.values()) if isinstance(value, UUID)}
         streams.update(*(value.streams for value in args if isinstance(value, Items)))
-        return self._application.writer.submit(Waiting(partial(self._verdict, args, kwargs), streams, self._repeatable, self._groups))
+        return self._application.writer.submit(
+            Waiting(partial(self._verdict, args, kwargs), streams, self._repeatable, self._groups)
+        )
 
     def once(self, repeatable: Repeatable | None) -> "BoundCommand[Parameters]":
-        """Return the command of a request that may come again, and then is to get the same outcome. Raises `KeyReused` when given."""
+        """Return the command of a request that may come again, and then is to get the same outcome.
+
+        Raises `KeyReused` when given.
+        """
         return BoundCommand(self._application, self._decide, repeatable, self._groups)
 
     def within(self, groups: Groups) -> "BoundCommand[Parameters]":
         """Return the command as somebody gives it who is confined to `groups`: what is of another group is unknown to it."""
         return BoundCommand(self._application, self._decide, self._repeatable, groups)
 
-    def _verdict(self, args: tuple[Any, ...], kwargs: dict[str, Any], decision: Decision) -> Verdict:
+    def _verdict(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], decision: Decision
+    ) -> Verdict:
         decided = self._decide(self._application, decision, *args, **kwargs)
         if isinstance(decided, Verdict):
             return decided
@@ -72,8 +82,9 @@ class BoundCommand(Generic[Parameters]):
 class command(Generic[Deciding, Parameters]):  # noqa: N801  # a decorator
     """Turns a method that decides into a command: it is decided in turn with others, and answered once it is recorded.
 
-    The method reads through its `Decision` only, and returns the one aggregate that it changed; or, where it changed several, it records
-    each and returns a `Verdict`. It may run more than once for one command, so it has no effects of its own.
+    The method reads through its `Decision` only, and returns the one aggregate that it changed; or,
+    where it changed several, it records each and returns a `Verdict`. It may run more than once for
+    one command, so it has no effects of its own.
     """
 
     def __init__(self, decide: "Decide[Deciding, Parameters]") -> None:
@@ -82,10 +93,14 @@ class command(Generic[Deciding, Parameters]):  # noqa: N801  # a decorator
         self.__doc__ = decide.__doc__
 
     @overload
-    def __get__(self, application: None, owner: type[Deciding]) -> "command[Deciding, Parameters]": ...
+    def __get__(
+        self, application: None, owner: type[Deciding]
+    ) -> "command[Deciding, Parameters]": ...
     @overload
     def __get__(self, application: Deciding, owner: type[Deciding]) -> BoundCommand[Parameters]: ...
-    def __get__(self, application: Deciding | None, owner: type[Deciding]) -> "command[Deciding, Parameters] | BoundCommand[Parameters]":
+    def __get__(
+        self, application: Deciding | None, owner: type[Deciding]
+    ) -> "command[Deciding, Parameters] | BoundCommand[Parameters]":
         """Return the command of an application."""
         return self if application is None else BoundCommand(application, self._decide)
 

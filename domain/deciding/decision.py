@@ -1,7 +1,8 @@
 """What a command decides on: copies of what this process knows, and what it decided so far.
 
-It is what the log says, because commands are decided while the append's lock is held (see `rosterlog.domain.deciding.writer`); a refusal
-and a command that changes nothing are decisions, too.
+It is what the log says, because commands are decided while the append's lock is held (see
+`rosterlog.domain.deciding.writer`); a refusal and a command that changes nothing are decisions,
+too.
 """
 
 from collections.abc import Callable
@@ -38,9 +39,10 @@ Aggregate = TypeVar("Aggregate", bound=RosterAggregate)
 class Outcome:
     """What became of a command: the stream it was about, at which version, and the position to wait for.
 
-    `position` is that of the command's own last event; of a command that `changed` nothing, the head when it decided. A command about
-    many things has a `result`: what became of each, as plain JSON. `replayed` tells that an earlier request with the same key came to it.
-    `recorded_at` is the time of what the command recorded.
+    `position` is that of the command's own last event; of a command that `changed` nothing, the
+    head when it decided. A command about many things has a `result`: what became of each, as plain
+    JSON. `replayed` tells that an earlier request with the same key came to it. `recorded_at` is
+    the time of what the command recorded.
     """
 
     id: UUID
@@ -72,10 +74,17 @@ class Decided:
 
 
 class Decision:
-    """What one command reads and decides. A decision that ends in a refusal is dropped, and leaves no trace but what it read."""
+    """What one command reads and decides.
+
+    A decision that ends in a refusal is dropped, and leaves no trace but what it read.
+    """
 
     def __init__(
-        self, known: KnownAggregates, before: Decided, encode: Callable[[RosterEvent], IndexedEvent], groups: Groups = None
+        self,
+        known: KnownAggregates,
+        before: Decided,
+        encode: Callable[[RosterEvent], IndexedEvent],
+        groups: Groups = None,
     ) -> None:
         """Decide on what is known and on what was decided `before` in the same append, for a caller confined to `groups`."""
         self._known = known
@@ -95,21 +104,34 @@ class Decision:
         return group
 
     def user(self, user_id: UUID) -> User:
-        """Return a user who is not removed. Raises `UserUnknown`, `UserRemoved`; to who is confined, one who is removed never was."""
+        """Return a user who is not removed.
+
+        Raises `UserUnknown`, `UserRemoved`; to who is confined, one who is removed never was.
+        """
         user = self.ever(User, user_id, UserUnknown)
         if user.removed:
             raise UserRemoved(user_id) if self._groups is None else UserUnknown(user_id)
         return user
 
     def member(self, class_: Class, user_id: UUID) -> None:
-        """See that a user who is named as a member of a class can be one. Raises as `user`; to who is confined, only `MemberUnknown`."""
+        """See that a user who is named as a member of a class can be one.
+
+        Raises as `user`; to who is confined, only `MemberUnknown`.
+        """
         try:
             self.user(user_id)
         except UserUnknown:
-            raise UserUnknown(user_id) if self._groups is None else MemberUnknown(user_id, class_id=class_.id) from None
+            raise (
+                UserUnknown(user_id)
+                if self._groups is None
+                else MemberUnknown(user_id, class_id=class_.id)
+            ) from None
 
     def class_(self, class_id: UUID, expected: Expected = None) -> Class:
-        """Return a class that has not ended, itself or with its group. Raises `ClassUnknown`, `ClassDeleted`, `VersionStale`."""
+        """Return a class that has not ended, itself or with its group.
+
+        Raises `ClassUnknown`, `ClassDeleted`, `VersionStale`.
+        """
         class_ = self.ever(Class, class_id, ClassUnknown)
         if class_.deleted or self.ever(Group, class_.group_id, GroupUnknown).deleted:
             raise ClassDeleted(class_id)
@@ -118,7 +140,8 @@ class Decision:
     def ever(self, kind: type[Aggregate], stream: UUID, unknown: type[AboutThing]) -> Aggregate:
         """Return what has the id `stream`, whether or not it has ended.
 
-        Raises `unknown` for another kind of thing, too, and for a thing of a group that the caller is not confined to.
+        Raises `unknown` for another kind of thing, too, and for a thing of a group that the caller
+        is not confined to.
         """
         aggregate = self._read(stream)
         if not isinstance(aggregate, kind) or self._is_hidden(aggregate):
@@ -130,11 +153,18 @@ class Decision:
         return self._read(stream) is not None
 
     def at(self, aggregate: Aggregate, expected: Expected) -> Aggregate:
-        """Return the aggregate. Raises `VersionStale` where the caller expects it at another version."""
+        """Return the aggregate.
+
+        Raises `VersionStale` where the caller expects it at another version.
+        """
         version = self.version(aggregate)
         versions = frozenset([expected]) if isinstance(expected, int) else expected
         if versions is not None and version not in versions:
-            named = expected if isinstance(expected, int) else " or ".join(map(str, sorted(versions)[:3]))
+            named = (
+                expected
+                if isinstance(expected, int)
+                else " or ".join(map(str, sorted(versions)[:3]))
+            )
             raise VersionStale(aggregate.id, version=version, expected=named)
         return aggregate
 
@@ -144,7 +174,9 @@ class Decision:
 
     def prepare(self, streams: set[UUID]) -> None:
         """Read many streams at once, so that asking for each is cheap; then the groups of the classes among them."""
-        self._known.load({read.lives_in for read in self._known.load(streams) if read and read.lives_in})
+        self._known.load(
+            {read.lives_in for read in self._known.load(streams) if read and read.lives_in}
+        )
 
     def record(self, aggregate: RosterAggregate) -> bool:
         """Take the events that the aggregate has triggered, in this order; tell whether there were any."""
@@ -152,7 +184,10 @@ class Decision:
         self.events.extend(map(self._encode, triggered))
         if triggered:
             self._copies[aggregate.id] = self._changed[aggregate.id] = aggregate
-            self.streams.setdefault(aggregate.id, Stream(triggered[0].originator_version - 1, self._lived_in(aggregate.id)))
+            self.streams.setdefault(
+                aggregate.id,
+                Stream(triggered[0].originator_version - 1, self._lived_in(aggregate.id)),
+            )
         return bool(triggered)
 
     def keep(self) -> None:
@@ -163,8 +198,15 @@ class Decision:
         self._before.events.extend(self.events)
 
     def _is_hidden(self, aggregate: RosterAggregate) -> bool:
-        """Tell whether the caller is confined to other groups. A user is of no group: whoever has the id may enrol them."""
-        return self._groups is not None and not isinstance(aggregate, User) and (aggregate.lives_in or aggregate.id) not in self._groups
+        """Tell whether the caller is confined to other groups.
+
+        A user is of no group: whoever has the id may enrol them.
+        """
+        return (
+            self._groups is not None
+            and not isinstance(aggregate, User)
+            and (aggregate.lives_in or aggregate.id) not in self._groups
+        )
 
     def _read(self, stream: UUID) -> RosterAggregate | None:
         if stream not in self._copies:

@@ -1,7 +1,7 @@
 """Idempotency keys: what a command came to is kept with the events it recorded, in one transaction, and given again to who repeats it.
 
-Keys are looked up and kept under the append's lock. So a repetition that arrives while the first still runs, in whatever process, waits
-for it and finds what it came to.
+Keys are looked up and kept under the append's lock. So a repetition that arrives while the first
+still runs, in whatever process, waits for it and finds what it came to.
 """
 
 from collections.abc import Mapping
@@ -65,7 +65,11 @@ class Kept:
     def __init__(self, append: Append, asked: list[Repeatable]) -> None:
         """Look the keys up under the lock of `append`."""
         keys = [repeatable.key for repeatable in asked]
-        columns = [[key.subject for key in keys], [key.route for key in keys], [key.key for key in keys]]
+        columns = [
+            [key.subject for key in keys],
+            [key.route for key in keys],
+            [key.key for key in keys],
+        ]
         rows = append.connection.execute(_RECALL, [*columns, append.recorded_at - LIFETIME])
         self._found: dict[Key, tuple[bytes, bytes]] = {Key(*row[:3]): row[3:] for row in rows}
 
@@ -73,7 +77,10 @@ class Kept:
         return bool(self._found)
 
     def outcome(self, repeatable: Repeatable) -> Outcome | None:
-        """Return what the first request came to, None where this is the first. Raises `KeyReused` where that was another request."""
+        """Return what the first request came to, None where this is the first.
+
+        Raises `KeyReused` where that was another request.
+        """
         if repeatable.key not in self._found:
             return None
         request, outcome = self._found[repeatable.key]
@@ -85,7 +92,10 @@ class Kept:
 def keep(append: Append, outcomes: Mapping[Repeatable, Outcome]) -> None:
     """Keep what requests came to, as part of the append, and clean up what has expired."""
     rows: list[tuple[Any, ...]] = [
-        (one.key.subject, one.key.route, one.key.key, one.request, _encode(outcome)) for one, outcome in outcomes.items()
+        (one.key.subject, one.key.route, one.key.key, one.request, _encode(outcome))
+        for one, outcome in outcomes.items()
     ]
-    append.execute(_KEEP, [append.recorded_at, *(list(column) for column in zip(*rows, strict=True))])
+    append.execute(
+        _KEEP, [append.recorded_at, *(list(column) for column in zip(*rows, strict=True))]
+    )
     append.execute(_CLEAN_UP, [append.recorded_at - LIFETIME, CLEAN_UP])

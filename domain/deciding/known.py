@@ -1,8 +1,8 @@
 """The aggregates that a process knows, as they stood at one position of the log.
 
-Known aggregates are shared: nobody mutates them; a decision works on copies. They are brought up to date with what other processes
-recorded before anything that was decided on them is appended, under the append's lock. So they may lag behind, and are never stale in
-effect.
+Known aggregates are shared: nobody mutates them; a decision works on copies. They are brought up to
+date with what other processes recorded before anything that was decided on them is appended, under
+the append's lock. So they may lag behind, and are never stale in effect.
 """
 
 from collections import OrderedDict
@@ -23,7 +23,10 @@ FEW = 10_000
 
 
 class KnownAggregates:
-    """A cache of aggregates, an id that was never used included. `position` is that of the last event that it takes into account."""
+    """A cache of aggregates, an id that was never used included.
+
+    `position` is that of the last event that it takes into account.
+    """
 
     def __init__(self, log: PostgresLog, decode: Callable[[RecordedEvent], RosterEvent]) -> None:
         """Know what is read from `log`."""
@@ -61,8 +64,8 @@ class KnownAggregates:
     def within(self, append: Append) -> Iterator[None]:
         """Read over the append's own session, from what other processes recorded up to its head on.
 
-        Over another session a read could wait behind a migration, which waits for the append, which waits for the read: no
-        server sees that circle, because one side of it is a process.
+        Over another session a read could wait behind a migration, which waits for the append, which
+        waits for the read: no server sees that circle, because one side of it is a process.
         """
         self._catch_up(append)
         self._source = append
@@ -87,7 +90,8 @@ class KnownAggregates:
         self._position = position
 
     def _read(self, streams: list[UUID]) -> dict[UUID, RosterAggregate | None]:
-        # The position first: what is recorded in between is applied again, which does nothing to who knows it already.
+        # The position first: what is recorded in between is applied again, which does nothing to
+        # who knows it already.
         assert self.position >= 0
         read: dict[UUID, RosterAggregate | None] = dict.fromkeys(streams)
         for event in self._source.select_streams(streams):

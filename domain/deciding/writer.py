@@ -1,8 +1,9 @@
 """The one writer of a process: all commands that wait are decided one after the other and recorded in one append.
 
-Commands are taken and decided once the append's lock is held, on the log as it is: each on what those before it decided, so nothing can
-conflict, and nobody has to decide twice. While an append waits for its lock and is on its way to the disk, the next commands gather.
-Nobody waits for company: a command that comes alone is recorded alone, at once.
+Commands are taken and decided once the append's lock is held, on the log as it is: each on what
+those before it decided, so nothing can conflict, and nobody has to decide twice. While an append
+waits for its lock and is on its way to the disk, the next commands gather. Nobody waits for
+company: a command that comes alone is recorded alone, at once.
 """
 
 from collections import deque
@@ -52,8 +53,12 @@ class _Answer:
 
     def in_doubt(self, lost: Exception) -> "_Answer":
         """Return the answer where it is not known whether the append was recorded; who recorded nothing may just try again."""
-        would_record = isinstance(self.answer, Outcome) and self.answer.changed and not self.answer.replayed
-        return _Answer(self.waiting, _caused(OutcomeUnknown() if would_record else StoreUnavailable(), lost))
+        would_record = (
+            isinstance(self.answer, Outcome) and self.answer.changed and not self.answer.replayed
+        )
+        return _Answer(
+            self.waiting, _caused(OutcomeUnknown() if would_record else StoreUnavailable(), lost)
+        )
 
     def give(self) -> None:
         if isinstance(self.answer, Outcome):
@@ -112,7 +117,10 @@ class Writer:
         keys: set[Key | None] = set()
         room = MOST_STREAMS
         with self._lock:
-            while self._queue and (not batch or (len(self._queue[0].streams) <= room and self._queue[0].key not in keys)):
+            while self._queue and (
+                not batch
+                or (len(self._queue[0].streams) <= room and self._queue[0].key not in keys)
+            ):
                 waiting = self._queue.popleft()
                 if waiting.outcome.set_running_or_notify_cancel():
                     batch.append(waiting)
@@ -145,7 +153,9 @@ class Writer:
         return None
 
     def _record(self, batch: list[Waiting]) -> Sequence[_Answer]:
-        """Return the answers once all that was decided is durable, or in doubt. Where `batch` is empty, it takes what waits.
+        """Return the answers once all that was decided is durable, or in doubt.
+
+        Where `batch` is empty, it takes what waits.
 
         After an error nothing of it was recorded.
         """
@@ -179,14 +189,22 @@ class Writer:
         with self._lock:
             return {stream for waiting in batch or self._queue for stream in waiting.streams}
 
-    def _decide(self, append: Append, batch: Sequence[Waiting]) -> tuple[Decided, Sequence[_Answer]]:
+    def _decide(
+        self, append: Append, batch: Sequence[Waiting]
+    ) -> tuple[Decided, Sequence[_Answer]]:
         repeatable = [waiting.repeatable for waiting in batch if waiting.repeatable]
         kept = Kept(append, repeatable) if repeatable else None
         decided = Decided()
-        Decision(self._known, decided, self._codec.to_stored_event).prepare({stream for waiting in batch for stream in waiting.streams})
-        return decided, [_Answer(waiting, self._answer(append, waiting, decided, kept)) for waiting in batch]
+        Decision(self._known, decided, self._codec.to_stored_event).prepare(
+            {stream for waiting in batch for stream in waiting.streams}
+        )
+        return decided, [
+            _Answer(waiting, self._answer(append, waiting, decided, kept)) for waiting in batch
+        ]
 
-    def _answer(self, append: Append, waiting: Waiting, decided: Decided, kept: Kept | None) -> Outcome | DomainError:
+    def _answer(
+        self, append: Append, waiting: Waiting, decided: Decided, kept: Kept | None
+    ) -> Outcome | DomainError:
         decision = Decision(self._known, decided, self._codec.to_stored_event, waiting.groups)
         try:
             if kept and waiting.repeatable and (outcome := kept.outcome(waiting.repeatable)):
@@ -195,8 +213,18 @@ class Writer:
         except DomainError as refusal:
             return refusal
         decision.keep()
-        position, recorded_at = append.position + len(decided.events), append.recorded_at if decision.events else None
-        return Outcome(verdict.id, verdict.version, position, bool(decision.events), verdict.result, recorded_at=recorded_at)
+        position, recorded_at = (
+            append.position + len(decided.events),
+            append.recorded_at if decision.events else None,
+        )
+        return Outcome(
+            verdict.id,
+            verdict.version,
+            position,
+            bool(decision.events),
+            verdict.result,
+            recorded_at=recorded_at,
+        )
 
 
 def _give(answers: Sequence[_Answer]) -> None:

@@ -18,19 +18,24 @@ from rosterlog.domain.log.event_codec import IndexedEvent, RecordedEvent
 APPEND_LOCK = 7_316_001
 """Key of the advisory lock that appends take, one after the other."""
 RECORDED_CHANNEL = "rosterlog_recorded"
-"""Notification channel: something was appended. A hint only; whoever follows the log looks by himself as well."""
+"""Notification channel: something was appended.
+
+A hint only; whoever follows the log looks by himself as well.
+"""
 
 _BEGIN = f"BEGIN ISOLATION LEVEL READ COMMITTED; {fence.DECLARATION}; SELECT pg_advisory_xact_lock({APPEND_LOCK})"
 
-# A statement of its own, to see all that the lock's holder before committed; prepared, because to plan it takes longer than to run it.
+# A statement of its own, to see all that the lock's holder before committed; prepared, because to
+# plan it takes longer than to run it.
 _HEAD = """
     SELECT log.append_format(), pg_is_in_recovery(), clock_timestamp(), last.notification_id, last.digest, last.recorded_at
     FROM (SELECT) AS always
     LEFT JOIN (SELECT notification_id, digest, recorded_at FROM log.events ORDER BY notification_id DESC LIMIT 1) AS last ON true
 """
 
-# NOTIFY in a transaction of its own: it holds a lock of the whole server until its transaction has ended, the disk included.
-# No time-out for the commit: one that waits for a synchronous standby would answer as if the standby had it.
+# NOTIFY in a transaction of its own: it holds a lock of the whole server until its transaction has
+# ended, the disk included. No time-out for the commit: one that waits for a synchronous standby
+# would answer as if the standby had it.
 _COMMIT = f"SET LOCAL statement_timeout = 0; COMMIT; NOTIFY {RECORDED_CHANNEL}"
 
 _STREAMS = """
@@ -56,7 +61,21 @@ _COPY = """
     COPY log.events (notification_id, originator_id, originator_version, topic, state, recorded_at, digest,
                      class_id, user_id, group_id, previous_group_id, actor, source) FROM STDIN (FORMAT BINARY)
 """
-_TYPES = ("int8", "uuid", "int8", "text", "bytea", "timestamptz", "bytea", "uuid", "uuid", "uuid", "uuid", "text", "text")
+_TYPES = (
+    "int8",
+    "uuid",
+    "int8",
+    "text",
+    "bytea",
+    "timestamptz",
+    "bytea",
+    "uuid",
+    "uuid",
+    "uuid",
+    "uuid",
+    "text",
+    "text",
+)
 
 _DIGEST_AT = "SELECT digest FROM log.events WHERE notification_id = %s"
 
@@ -83,7 +102,8 @@ class Stream:
 class Append:
     """The writing end of the log.
 
-    `position` and `digest` are those of the last event, written by this append or before it; `events` says how many this one has written.
+    `position` and `digest` are those of the last event, written by this append or before it;
+    `events` says how many this one has written.
     """
 
     def __init__(self, connection: Connection[Any]) -> None:
@@ -117,11 +137,16 @@ class Append:
 
     def since(self, position: int) -> list[RecordedEvent]:
         """Return all events after a position."""
-        return [RecordedEvent(*row) for row in self.connection.execute(_SINCE, [position], binary=True)]
+        return [
+            RecordedEvent(*row) for row in self.connection.execute(_SINCE, [position], binary=True)
+        ]
 
     def select_streams(self, ids: Sequence[UUID]) -> list[RecordedEvent]:
         """Return all events of some streams, each stream's by version."""
-        return [RecordedEvent(*row) for row in self.connection.execute(SELECT_STREAMS, [list(ids)], binary=True)]
+        return [
+            RecordedEvent(*row)
+            for row in self.connection.execute(SELECT_STREAMS, [list(ids)], binary=True)
+        ]
 
     def streams(self, ids: Iterable[UUID]) -> dict[UUID, Stream]:
         """Return where streams stand; one without events is left out."""
@@ -133,7 +158,9 @@ class Append:
         return row[0] if row else None
 
     def write(self, events: Sequence[IndexedEvent], streams: dict[UUID, Stream]) -> None:
-        """Insert events, numbered and chained. `streams` says where those that they are of stand, and is brought up to date.
+        """Insert events, numbered and chained.
+
+        `streams` says where those that they are of stand, and is brought up to date.
 
         Raises `IntegrityError` for an event whose version is not next in its stream.
         """
@@ -152,33 +179,57 @@ class Append:
         self.has_written = True
         self.connection.execute(statement, parameters)
 
-    def _chained(self, events: Sequence[IndexedEvent], streams: dict[UUID, Stream]) -> Iterator[tuple[Any, ...]]:
+    def _chained(
+        self, events: Sequence[IndexedEvent], streams: dict[UUID, Stream]
+    ) -> Iterator[tuple[Any, ...]]:
         for event in events:
             stream_id, version = stream_of(event), event.originator_version
             stream = streams.setdefault(stream_id, Stream())
             if version != stream.version + 1:
-                raise IntegrityError(f"{stream_id} is at version {stream.version}, so {version} is not next")
+                raise IntegrityError(
+                    f"{stream_id} is at version {stream.version}, so {version} is not next"
+                )
             stream.version = version
             stream.group_id = event.group_id or stream.group_id
             self.position += 1
             stored = (self.position, stream_id, version, event.topic, self.recorded_at, event.state)
             self.digest = digest.link(self.digest, *stored)
             yield (
-                *(self.position, stream_id, version, event.topic, event.state, self.recorded_at, self.digest),
-                *(event.class_id, event.user_id, stream.group_id, event.previous_group_id, event.actor, event.source),
+                *(
+                    self.position,
+                    stream_id,
+                    version,
+                    event.topic,
+                    event.state,
+                    self.recorded_at,
+                    self.digest,
+                ),
+                *(
+                    event.class_id,
+                    event.user_id,
+                    stream.group_id,
+                    event.previous_group_id,
+                    event.actor,
+                    event.source,
+                ),
             )
 
 
 def _head(connection: Connection[Any]) -> tuple[Any, ...]:
     try:
         row = connection.execute(_HEAD, prepare=True).fetchone()
-    except (psycopg.errors.UndefinedFunction, psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as missing:
+    except (
+        psycopg.errors.UndefinedFunction,
+        psycopg.errors.UndefinedTable,
+        psycopg.errors.InvalidSchemaName,
+    ) as missing:
         raise NotMigrated from missing
     assert row is not None
     needed, is_standby, *head = row
     fence.check(needed)
     if is_standby:
-        # What it shows may be behind the log: nothing can be decided on it, and no lost commit be looked for.
+        # What it shows may be behind the log: nothing can be decided on it, and no lost commit be
+        # looked for.
         raise psycopg.errors.ReadOnlySqlTransaction("the server is a standby")
     return tuple(head)
 

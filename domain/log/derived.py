@@ -1,4 +1,7 @@
-"""The columns of the log that follow from its events: what history is asked by. The digest does not cover them."""
+"""The columns of the log that follow from its events: what history is asked by.
+
+The digest does not cover them.
+"""
 
 from typing import Any
 from uuid import UUID
@@ -15,9 +18,12 @@ class Derivation:
         self._group_of: dict[UUID, UUID | None] = {}
 
     def columns(self, stream: UUID, topic: str, state: bytes) -> list[Any]:
-        """Return the columns of the next event, in the order of `event_codec.INDEX`. Raises `UndecodableEvent`.
+        """Return the columns of the next event, in the order of `event_codec.INDEX`.
 
-        An event of a class is of the group that the class is in then, by the last event that names one.
+        Raises `UndecodableEvent`.
+
+        An event of a class is of the group that the class is in then, by the last event that names
+        one.
         """
         class_id, user_id, group_id, *rest = self._codec.index_of(topic, stream, state)
         if class_id is not None:

@@ -28,7 +28,15 @@ _MICROSECONDS = struct.Struct(">Q")
 _YEAR_2000 = (datetime(2000, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
 
 
-def link(previous: bytes, position: int, stream: UUID, version: int, topic: str, recorded_at: datetime, state: bytes) -> bytes:
+def link(
+    previous: bytes,
+    position: int,
+    stream: UUID,
+    version: int,
+    topic: str,
+    recorded_at: datetime,
+    state: bytes,
+) -> bytes:
     """Return the 32 bytes that chain an event to the digest of the one before it."""
     name = topic.encode()
     microseconds = (recorded_at - _EPOCH) // _MICROSECOND
@@ -36,12 +44,31 @@ def link(previous: bytes, position: int, stream: UUID, version: int, topic: str,
     return sha256(head + name + _TIME_AND_LENGTH.pack(microseconds, len(state)) + state).digest()
 
 
-def link_sent(previous: bytes, position: bytes, stream: bytes, version: bytes, topic: bytes, recorded_at: bytes, state: bytes) -> bytes:
+def link_sent(
+    previous: bytes,
+    position: bytes,
+    stream: bytes,
+    version: bytes,
+    topic: bytes,
+    recorded_at: bytes,
+    state: bytes,
+) -> bytes:
     """Return the same, of the values as PostgreSQL sends them in binary: numbers big-endian, a time in microseconds since 2000."""
     (sent,) = _MICROSECONDS.unpack(recorded_at)
-    # PostgreSQL's largest number stands for infinity, which nobody records: the sum begins again at the other end.
+    # PostgreSQL's largest number stands for infinity, which nobody records: the sum begins again at
+    # the other end.
     microseconds = _MICROSECONDS.pack((sent + _YEAR_2000) % 2**64)
-    parts = (previous, position, stream, version, _LENGTH.pack(len(topic)), topic, microseconds, _LENGTH.pack(len(state)), state)
+    parts = (
+        previous,
+        position,
+        stream,
+        version,
+        _LENGTH.pack(len(topic)),
+        topic,
+        microseconds,
+        _LENGTH.pack(len(state)),
+        state,
+    )
     return sha256(b"".join(parts)).digest()
 
 

@@ -1,8 +1,9 @@
 """What an ending ended besides its own stream: an index of the log, so that histories need not work it out at every read.
 
-Removing a user, deleting a class or deleting a group is one event. `log.endings` has, beside that event, a row for each membership that it
-ended, and for each class that ended with its group (without a user and a role). The append fills it in, in its own transaction; everything
-in it follows from the log, and `verify --log` derives it once more.
+Removing a user, deleting a class or deleting a group is one event. `log.endings` has, beside that
+event, a row for each membership that it ended, and for each class that ended with its group
+(without a user and a role). The append fills it in, in its own transaction; everything in it
+follows from the log, and `verify --log` derives it once more.
 """
 
 from typing import Any
@@ -12,8 +13,9 @@ from psycopg import Connection
 TOPICS = ("UserRemoved", "ClassDeleted", "GroupDeleted")
 """The events that end a thing."""
 
-# Nothing is recorded about a thing after its end. So a class is in the group that its last event names, and a membership is open if the
-# last event about it is no withdrawal and neither its user, its class nor its class's group ended earlier.
+# Nothing is recorded about a thing after its end. So a class is in the group that its last event
+# names, and a membership is open if the last event about it is no withdrawal and neither its user,
+# its class nor its class's group ended earlier.
 DERIVE = """
     WITH ending AS (
         SELECT notification_id, originator_id, topic, user_id, group_id FROM log.events

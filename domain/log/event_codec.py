@@ -1,8 +1,8 @@
 """Between events and what the log stores of them: plain JSON that a person can read without Python.
 
-The state of an event is a JSON object of its own fields and its provenance: ids hyphenated, dates in ISO 8601, no type wrappers.
-Stream, version, topic and time stand beside it in the log, not in it. Decoding validates: a field that is missing, unknown or of another
-type is an error.
+The state of an event is a JSON object of its own fields and its provenance: ids hyphenated, dates
+in ISO 8601, no type wrappers. Stream, version, topic and time stand beside it in the log, not in
+it. Decoding validates: a field that is missing, unknown or of another type is an error.
 """
 
 import dataclasses
@@ -39,7 +39,8 @@ class UndecodableEvent(Exception):
 class IndexedEvent(StoredEvent):
     """An event about to be stored, with what history is asked by.
 
-    A class's event that says no `group_id` is of the group that the class's event before it was of; the append fills it in.
+    A class's event that says no `group_id` is of the group that the class's event before it was of;
+    the append fills it in.
     """
 
     class_id: UUID | None
@@ -63,11 +64,23 @@ class _Shape:
     def __init__(self, aggregate: type[RosterAggregate], event: type[RosterEvent]) -> None:
         hints = get_type_hints(event)
         self.event = event
-        self.fields = [field.name for field in dataclasses.fields(event) if field.name not in _BESIDE_STATE]
-        self.extra = {"originator_topic": get_topic(aggregate)} if issubclass(event, CanInitAggregate) else {}
-        self.struct = msgspec.defstruct(event.__name__, [(name, hints[name]) for name in self.fields], forbid_unknown_fields=True)
+        self.fields = [
+            field.name for field in dataclasses.fields(event) if field.name not in _BESIDE_STATE
+        ]
+        self.extra = (
+            {"originator_topic": get_topic(aggregate)}
+            if issubclass(event, CanInitAggregate)
+            else {}
+        )
+        self.struct = msgspec.defstruct(
+            event.__name__,
+            [(name, hints[name]) for name in self.fields],
+            forbid_unknown_fields=True,
+        )
         self.decode: Callable[[bytes], Any] = msgspec.json.Decoder(self.struct).decode
-        self._columns = [(place, attrgetter(name)) for place, name in enumerate(INDEX) if name in self.fields]
+        self._columns = [
+            (place, attrgetter(name)) for place, name in enumerate(INDEX) if name in self.fields
+        ]
         self._own_place = INDEX.index(f"{aggregate.__name__.lower()}_id")
 
     def state_of(self, event: RosterEvent) -> dict[str, Any]:
@@ -99,7 +112,10 @@ class Upcaster:
 
 
 UPCASTERS: Mapping[str, Upcaster] = {}
-"""The older versions of events, by the topic that they are stored under. There is none yet; see CONTRIBUTING.md."""
+"""The older versions of events, by the topic that they are stored under.
+
+There is none yet; see CONTRIBUTING.md.
+"""
 
 
 def _shapes() -> dict[str, _Shape]:
@@ -119,7 +135,10 @@ class EventCodec(Mapper[UUID]):
         super().__init__(JSONTranscoder())
         self._shapes = _shapes()
         self._topics = list(self._shapes)
-        self._shapes |= {topic: upcaster.upcast(self._shapes[upcaster.topic]) for topic, upcaster in upcasters.items()}
+        self._shapes |= {
+            topic: upcaster.upcast(self._shapes[upcaster.topic])
+            for topic, upcaster in upcasters.items()
+        }
         self._encode = msgspec.json.Encoder().encode
 
     @property
@@ -148,14 +167,19 @@ class EventCodec(Mapper[UUID]):
         return shape.index_of(stream, fields)
 
     def to_domain_event(self, stored_event: StoredEvent) -> RosterEvent:
-        """Decode an event. Raises `UndecodableEvent`, naming the event and what is wrong with it."""
+        """Decode an event.
+
+        Raises `UndecodableEvent`, naming the event and what is wrong with it.
+        """
         named = f"{stored_event.topic}, version {stored_event.originator_version} of {stored_event.originator_id}"
         shape, state = self._decoded(stored_event.topic, stored_event.state, named)
         event = object.__new__(shape.event)
         vars(event).update(
             originator_id=stored_event.originator_id,
             originator_version=stored_event.originator_version,
-            timestamp=stored_event.recorded_at if isinstance(stored_event, RecordedEvent) else _UNRECORDED,
+            timestamp=stored_event.recorded_at
+            if isinstance(stored_event, RecordedEvent)
+            else _UNRECORDED,
             **shape.extra,
             **{name: getattr(state, name) for name in shape.fields},
         )

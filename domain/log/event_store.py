@@ -1,7 +1,8 @@
 """The log on PostgreSQL: one table, one writer at a time, positions without gaps in the order of commit.
 
-An append takes an advisory lock in a statement of its own before it reads or numbers anything (see `rosterlog.domain.log.append`). Nothing
-but another append waits for that lock or is waited for (not ANALYZE, VACUUM or an index build).
+An append takes an advisory lock in a statement of its own before it reads or numbers anything (see
+`rosterlog.domain.log.append`). Nothing but another append waits for that lock or is waited for (not
+ANALYZE, VACUUM or an index build).
 """
 
 import logging
@@ -33,7 +34,14 @@ from tenacity import (
 )
 
 from rosterlog.domain.log import sessions
-from rosterlog.domain.log.append import APPEND_LOCK, RECORDED_CHANNEL, SELECT_STREAMS, Append, Stage, stream_of
+from rosterlog.domain.log.append import (
+    APPEND_LOCK,
+    RECORDED_CHANNEL,
+    SELECT_STREAMS,
+    Append,
+    Stage,
+    stream_of,
+)
 from rosterlog.domain.log.event_codec import IndexedEvent, RecordedEvent
 
 __all__ = ["APPEND_LOCK", "RECORDED_CHANNEL", "NothingRecorded", "PostgresLog", "RecordingUnknown"]
@@ -81,8 +89,9 @@ class PostgresLog(ApplicationRecorder):
     ) -> None:
         """Connect to the database at `conninfo` with at most `pool_size` connections, opened as needed.
 
-        `on_append` is told of each append, after its commit, how many events it recorded. For `look_seconds` the log is
-        looked at again and again where a commit was not answered and no look succeeds.
+        `on_append` is told of each append, after its commit, how many events it recorded. For
+        `look_seconds` the log is looked at again and again where a commit was not answered and no
+        look succeeds.
         """
         self._on_append = on_append
         self._look_seconds = look_seconds
@@ -117,9 +126,9 @@ class PostgresLog(ApplicationRecorder):
     def appending(self) -> Iterator[Append]:
         """Hold the append's lock, and commit what was written once the block has ended well.
 
-        An append that was recorded though the connection was lost is no error. Raises `NothingRecorded` where the connection
-        was lost and nothing was recorded, `RecordingUnknown` where it is not known whether it was; after every other error
-        nothing was recorded.
+        An append that was recorded though the connection was lost is no error. Raises
+        `NothingRecorded` where the connection was lost and nothing was recorded, `RecordingUnknown`
+        where it is not known whether it was; after every other error nothing was recorded.
         """
         append = None
         try:
@@ -142,8 +151,12 @@ class PostgresLog(ApplicationRecorder):
             self._tell(append.events)
 
     def _is_recorded(self, append: Append, doubt: Exception) -> bool:
-        """Look whether an append was recorded, again until a look succeeds. Raises `RecordingUnknown` where none does."""
-        # An append without events only keeps what commands came to: it can be made again, and nobody is told of it.
+        """Look whether an append was recorded, again until a look succeeds.
+
+        Raises `RecordingUnknown` where none does.
+        """
+        # An append without events only keeps what commands came to: it can be made again, and
+        # nobody is told of it.
         if not append.events:
             return False
         patience = Retrying(
@@ -155,18 +168,28 @@ class PostgresLog(ApplicationRecorder):
         try:
             return patience(self._look, append)
         except RetryError as unseen:
-            logger.warning("it is not known whether events up to position %d were recorded: %s", append.position, doubt)
+            logger.warning(
+                "it is not known whether events up to position %d were recorded: %s",
+                append.position,
+                doubt,
+            )
             raise RecordingUnknown(str(doubt)) from unseen
 
     def _look(self, append: Append) -> bool:
-        """Tell whether an append was recorded. The lock makes sure that the session which may have done so has ended."""
+        """Tell whether an append was recorded.
+
+        The lock makes sure that the session which may have done so has ended.
+        """
         self.reconnect()
         with self.appending() as look:
             # The digest tells our event from one that another process recorded at that position.
             return look.digest_at(append.position) == append.digest
 
     def _tell(self, events: int) -> None:
-        """Tell of an append. It is recorded, so nothing that goes wrong from here on may make it look otherwise."""
+        """Tell of an append.
+
+        It is recorded, so nothing that goes wrong from here on may make it look otherwise.
+        """
         try:
             self._on_append(events)
         except Exception:
@@ -191,7 +214,9 @@ class PostgresLog(ApplicationRecorder):
     ) -> list[StoredEvent]:
         """Return the events of one stream by version, with the time each was recorded."""
         statement = _SELECT_STREAM.format(order="DESC" if desc else "ASC")
-        rows = self._rows(statement, {"stream": originator_id, "gt": gt, "lte": lte, "limit": limit})
+        rows = self._rows(
+            statement, {"stream": originator_id, "gt": gt, "lte": lte, "limit": limit}
+        )
         return [RecordedEvent(*row) for row in rows]
 
     def select_notifications(
@@ -217,7 +242,9 @@ class PostgresLog(ApplicationRecorder):
         """Refuse: the library's subscription waits for notifications alone, and these can be lost."""
         raise NotImplementedError("follow the log with projections.runner")
 
-    def _rows(self, statement: LiteralString, parameters: Params | None = None) -> list[tuple[Any, ...]]:
+    def _rows(
+        self, statement: LiteralString, parameters: Params | None = None
+    ) -> list[tuple[Any, ...]]:
         """Read; once more, where the connection turns out to be lost, such as to a database that was restarted."""
         with self._connection() as connection:
             try:
@@ -236,13 +263,21 @@ class PostgresLog(ApplicationRecorder):
                 yield connection
         except psycopg.errors.UniqueViolation as taken:
             raise IntegrityError(str(taken)) from taken
-        except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError, PoolTimeout) as lost:
+        except (
+            psycopg.OperationalError,
+            psycopg.InterfaceError,
+            psycopg.InternalError,
+            PoolTimeout,
+        ) as lost:
             raise OperationalError(str(lost)) from lost
 
 
 @contextmanager
 def _undone(connection: Connection[Any]) -> Iterator[None]:
-    """Undo what the block began where it fails. Raises `NothingRecorded` where its connection was lost."""
+    """Undo what the block began where it fails.
+
+    Raises `NothingRecorded` where its connection was lost.
+    """
     try:
         yield
     except Exception as error:

@@ -1,9 +1,10 @@
 """The fence between releases: only a process that fills in all that the log needs may append to it.
 
-An append fills in more than the event: columns and rows that follow from it. The log says which format of append it needs, by
-the SQL function `log.append_format()`. A migration that makes appends fill in more replaces that function, and this module goes
-with it. A process of an older release then appends no more. It sees that by itself under the append's lock, and the database
-refuses whoever does not declare the format (decision 27).
+An append fills in more than the event: columns and rows that follow from it. The log says which
+format of append it needs, by the SQL function `log.append_format()`. A migration that makes appends
+fill in more replaces that function, and this module goes with it. A process of an older release
+then appends no more. It sees that by itself under the append's lock, and the database refuses
+whoever does not declare the format (decision 27).
 """
 
 from typing import Any
@@ -20,7 +21,10 @@ DECLARATION = f"SET LOCAL rosterlog.append_format = '{FORMAT}'"
 
 
 def check(found: int) -> None:
-    """Check the format that the log needs. Raises `ReleaseOutdated` for a newer one than ours, `NotMigrated` for an older one."""
+    """Check the format that the log needs.
+
+    Raises `ReleaseOutdated` for a newer one than ours, `NotMigrated` for an older one.
+    """
     if found > FORMAT:
         raise ReleaseOutdated
     if found < FORMAT:

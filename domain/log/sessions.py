@@ -1,11 +1,13 @@
 """The one place where a session with the database is opened and set up.
 
-A server, a database, an account, a connection string and the environment of libpq may each set what a session does. What an answer
-relies on is set here, for every session there is, so that none of them counts. `ruff` refuses a connection that is opened elsewhere.
+A server, a database, an account, a connection string and the environment of libpq may each set what
+a session does. What an answer relies on is set here, for every session there is, so that none of
+them counts. `ruff` refuses a connection that is opened elsewhere.
 
-What all supported releases of PostgreSQL know goes with the request for the connection, as `options`, so that it holds before the first
-statement. The rest is set by one statement right after: libpq sends its `PGDATESTYLE` and `PGTZ` after the options, where they would win.
-What only makes a statement faster or slower is left to the operator.
+What all supported releases of PostgreSQL know goes with the request for the connection, as
+`options`, so that it holds before the first statement. The rest is set by one statement right
+after: libpq sends its `PGDATESTYLE` and `PGTZ` after the options, where they would win. What only
+makes a statement faster or slower is left to the operator.
 """
 
 import os
@@ -28,7 +30,8 @@ SETUP_SECONDS = 5.0
 """How long a new connection may take to be set up, and how long a pool tries to replace a lost one before it waits to be asked again."""
 
 _PINNED: Values = {
-    # Names mean what PostgreSQL means by them, whatever somebody made in `public`; a temporary table comes last.
+    # Names mean what PostgreSQL means by them, whatever somebody made in `public`; a temporary
+    # table comes last.
     "search_path": "pg_catalog,pg_temp",
     "default_transaction_isolation": "read committed",
     "default_transaction_read_only": "off",
@@ -65,9 +68,10 @@ _PINNED: Values = {
     "local_preload_libraries": "",
 }
 
-# What is acknowledged is on disk; a setting that promises more than that stays. Without the triggers
-# of foreign keys, ends would not cascade in the read tables: only a superuser switches them off for a
-# session, and only one can take that back, so any other account is refused the session.
+# What is acknowledged is on disk; a setting that promises more than that stays. Without the
+# triggers of foreign keys, ends would not cascade in the read tables: only a superuser switches
+# them off for a session, and only one can take that back, so any other account is refused the
+# session.
 _AFTERWARDS = """
     SET DateStyle = 'ISO, YMD'; SET TimeZone = 'UTC';
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') <> 'remote_apply';
@@ -75,7 +79,8 @@ _AFTERWARDS = """
 """
 _AFTERWARDS_FROM_17 = f"SET transaction_timeout = 0; {_AFTERWARDS}"
 
-# A server that is gone without a word is noticed within seconds, not within the two hours of the system's defaults.
+# A server that is gone without a word is noticed within seconds, not within the two hours of the
+# system's defaults.
 _PATIENT: Values = {
     "connect_timeout": 5,
     "tcp_user_timeout": 15_000,
@@ -89,7 +94,8 @@ _PATIENT: Values = {
 class Session:
     """What one kind of work needs of a session.
 
-    `settings` are the server's, `network` those of libpq, for whatever the connection string leaves open. A Unix socket ignores TCP's.
+    `settings` are the server's, `network` those of libpq, for whatever the connection string leaves
+    open. A Unix socket ignores TCP's.
     """
 
     settings: Values = field(default_factory=dict)
@@ -111,22 +117,34 @@ LOADING = Session(
         "client_connection_check_interval": "1s",
         "jit": "off",
     },
-    {"connect_timeout": 5, "tcp_user_timeout": 4_000, "keepalives_idle": 2, "keepalives_interval": 1, "keepalives_count": 2},
+    {
+        "connect_timeout": 5,
+        "tcp_user_timeout": 4_000,
+        "keepalives_idle": 2,
+        "keepalives_interval": 1,
+        "keepalives_count": 2,
+    },
 )
 """Work that one process at a time does: both ends notice soon that the other is gone, host and network included.
 
-The server also gives up a statement whose client is gone, and none because it takes long. Nothing is compiled: for the few events of a
-live range that takes longer than to project them, and the planner can't know how few they are.
+The server also gives up a statement whose client is gone, and none because it takes long. Nothing
+is compiled: for the few events of a live range that takes longer than to project them, and the
+planner can't know how few they are.
 """
-PROJECTING = Session({**LOADING.settings, "idle_in_transaction_session_timeout": "5s"}, LOADING.network)
+PROJECTING = Session(
+    {**LOADING.settings, "idle_in_transaction_session_timeout": "5s"}, LOADING.network
+)
 """Projecting live: ends a leader that is frozen in the middle of a transaction."""
 
 
-def connect(conninfo: str, session: Session = OPERATING, *, name: str | None = None, autocommit: bool = True) -> Connection[Any]:
+def connect(
+    conninfo: str, session: Session = OPERATING, *, name: str | None = None, autocommit: bool = True
+) -> Connection[Any]:
     """Open a session that commits by itself, unless `autocommit` is off; `name` is what others see of it.
 
     Raises `psycopg.OperationalError` where the database can't be reached, or says nothing for
-    `SETUP_SECONDS`, `psycopg.errors.InsufficientPrivilege` where a superuser switched foreign keys off.
+    `SETUP_SECONDS`, `psycopg.errors.InsufficientPrivilege` where a superuser switched foreign keys
+    off.
     """
     connection: Connection[Any] = psycopg.connect(_pinned(conninfo, session, name), autocommit=True)
     try:
@@ -140,7 +158,9 @@ def connect(conninfo: str, session: Session = OPERATING, *, name: str | None = N
 
 async def connect_async(conninfo: str, session: Session = OPERATING) -> AsyncConnection[Any]:
     """Do the same within an event loop."""
-    connection: AsyncConnection[Any] = await AsyncConnection.connect(_pinned(conninfo, session), autocommit=True)
+    connection: AsyncConnection[Any] = await AsyncConnection.connect(
+        _pinned(conninfo, session), autocommit=True
+    )
     try:
         await _set_up_async(connection)
     except BaseException:
@@ -156,16 +176,26 @@ def conninfo_of(connection: Connection[Any]) -> str:
 
 def pool(conninfo: str, session: Session, name: str, *, most: int, seconds: float) -> Pool:
     """Open a pool of at most `most` sessions, made as needed; who waits for one longer than `seconds` gets `PoolTimeout`."""
-    return ConnectionPool(_pinned(conninfo, session), open=True, configure=_set_up, **_options(name, most, seconds))
+    return ConnectionPool(
+        _pinned(conninfo, session), open=True, configure=_set_up, **_options(name, most, seconds)
+    )
 
 
-def async_pool(conninfo: str, session: Session, name: str, *, most: int, seconds: float) -> AsyncPool:
+def async_pool(
+    conninfo: str, session: Session, name: str, *, most: int, seconds: float
+) -> AsyncPool:
     """Make the same for an event loop, to be opened there."""
-    return AsyncConnectionPool(_pinned(conninfo, session), open=False, configure=_set_up_async, **_options(name, most, seconds))
+    return AsyncConnectionPool(
+        _pinned(conninfo, session),
+        open=False,
+        configure=_set_up_async,
+        **_options(name, most, seconds),
+    )
 
 
 def _options(name: str, most: int, seconds: float) -> dict[str, Any]:
-    # By default a pool that lost its connections tries less and less often, and after a long outage not for minutes.
+    # By default a pool that lost its connections tries less and less often, and after a long outage
+    # not for minutes.
     return {
         "kwargs": {"autocommit": True},
         "min_size": 1,
@@ -179,13 +209,16 @@ def _options(name: str, most: int, seconds: float) -> dict[str, Any]:
 def _pinned(conninfo: str, session: Session, name: str | None = None) -> str:
     """Return a connection string whose own `options` come first, so that ours count."""
     given = conninfo_to_dict(conninfo)
-    # libpq leaves PGOPTIONS out where there are `options`, and an operator may say there whom to act as.
+    # libpq leaves PGOPTIONS out where there are `options`, and an operator may say there whom to
+    # act as.
     theirs = given.get("options") or os.environ.get("PGOPTIONS", "")
     ours = {**_PINNED, **session.settings}
     options = " ".join(f"-c {setting}={_escaped(str(value))}" for setting, value in ours.items())
     network = {keyword: value for keyword, value in session.network.items() if keyword not in given}
     named = {"application_name": name} if name else {}
-    return make_conninfo(conninfo, **network, **named, client_encoding="UTF8", options=f"{theirs} {options}".strip())
+    return make_conninfo(
+        conninfo, **network, **named, client_encoding="UTF8", options=f"{theirs} {options}".strip()
+    )
 
 
 def _escaped(value: str) -> str:

@@ -1,8 +1,9 @@
 """An end for waiting on a database that keeps the connection and says nothing.
 
-A server's own time-outs can't be heard then, and TCP's notice only hosts that are gone. So whoever asks sets an alarm: when it goes off,
-the connection is shut down, and what waits for it fails as with any lost connection. Cancelling takes longer: the driver first asks the
-server to stop, over a connection of its own, and that is silent, too.
+A server's own time-outs can't be heard then, and TCP's notice only hosts that are gone. So whoever
+asks sets an alarm: when it goes off, the connection is shut down, and what waits for it fails as
+with any lost connection. Cancelling takes longer: the driver first asks the server to stop, over a
+connection of its own, and that is silent, too.
 """
 
 import asyncio
@@ -23,7 +24,10 @@ class DatabaseSilent(psycopg.OperationalError):
 
 @contextmanager
 def heard(connection: AsyncConnection[Any], seconds: float) -> Iterator[None]:
-    """Cut the connection if the block, within an event loop, takes longer. Raises `DatabaseSilent` then."""
+    """Cut the connection if the block, within an event loop, takes longer.
+
+    Raises `DatabaseSilent` then.
+    """
     loop = asyncio.get_running_loop()
     alarm = loop.call_later(seconds, cut, connection.fileno())
     try:

@@ -1,4 +1,7 @@
-"""What every program with a generated client needs, and no generator makes. Copy this file into your own program."""
+"""What every program with a generated client needs, and no generator makes.
+
+Copy this file into your own program.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from http import HTTPStatus
@@ -38,12 +41,17 @@ class Response(Protocol):
 
 
 def done(response: Response, kind: type[Answer]) -> Answer:
-    """Return the answer of a response. Raises `Refused` for a problem, and `TypeError` for an answer of another kind."""
+    """Return the answer of a response.
+
+    Raises `Refused` for a problem, and `TypeError` for an answer of another kind.
+    """
     if isinstance(response.parsed, kind):
         return response.parsed
     if isinstance(response.parsed, Problem):
         raise Refused(response.parsed)
-    raise TypeError(f"{response.status_code} is no answer with {kind.__name__}: {response.content[:200]!r}")
+    raise TypeError(
+        f"{response.status_code} is no answer with {kind.__name__}: {response.content[:200]!r}"
+    )
 
 
 class Page(Protocol[Item_co]):

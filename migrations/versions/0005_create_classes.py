@@ -35,12 +35,18 @@ def upgrade() -> None:
         sa.Column("group_id", sa.Uuid, nullable=False),
         sa.Column("name", sa.String(100, collation="C"), nullable=False),
         sa.Column("settings", JSONB, server_default=sa.text("'{}'"), nullable=False),
-        sa.Column("created_at", sa.TIMESTAMP(timezone=True), server_default=sa.func.now(), nullable=False),
-        sa.Column("updated_at", sa.TIMESTAMP(timezone=True), server_default=sa.func.now(), nullable=False),
+        sa.Column(
+            "created_at", sa.TIMESTAMP(timezone=True), server_default=sa.func.now(), nullable=False
+        ),
+        sa.Column(
+            "updated_at", sa.TIMESTAMP(timezone=True), server_default=sa.func.now(), nullable=False
+        ),
         sa.Column("deleted_at", sa.TIMESTAMP(timezone=True)),
         sa.Column("version", sa.BigInteger, server_default=sa.text("1"), nullable=False),
         sa.PrimaryKeyConstraint("id", name="classes_pkey"),
-        sa.ForeignKeyConstraint(["group_id"], ["roster.groups.id"], name="classes_group_id_fkey", ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["group_id"], ["roster.groups.id"], name="classes_group_id_fkey", ondelete="CASCADE"
+        ),
         schema="roster",
     )
     op.create_index("classes_group_id_idx", "classes", ["group_id"], schema="roster")
@@ -51,10 +57,19 @@ def upgrade() -> None:
         sa.Column("class_id", sa.Uuid, nullable=False),
         sa.Column("user_id", sa.Uuid, nullable=False),
         sa.Column("role", CLASS_ROLE, nullable=False),
-        sa.Column("created_at", sa.TIMESTAMP(timezone=True), server_default=sa.func.now(), nullable=False),
+        sa.Column(
+            "created_at", sa.TIMESTAMP(timezone=True), server_default=sa.func.now(), nullable=False
+        ),
         sa.PrimaryKeyConstraint("id", name="class_members_pkey"),
-        sa.ForeignKeyConstraint(["class_id"], ["roster.classes.id"], name="class_members_class_id_fkey", ondelete="CASCADE"),
-        sa.ForeignKeyConstraint(["user_id"], ["roster.users.id"], name="class_members_user_id_fkey", ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["class_id"],
+            ["roster.classes.id"],
+            name="class_members_class_id_fkey",
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(
+            ["user_id"], ["roster.users.id"], name="class_members_user_id_fkey", ondelete="CASCADE"
+        ),
         sa.UniqueConstraint("class_id", "user_id", name="class_members_class_id_user_id_key"),
         schema="roster",
     )

@@ -14,7 +14,12 @@ def upgrade() -> None:
         "checkpoint",
         sa.Column("singleton", sa.Boolean, server_default=sa.text("true"), nullable=False),
         sa.Column("position", sa.BigInteger, nullable=False),
-        sa.Column("progressed_at", sa.TIMESTAMP(timezone=True), server_default=sa.func.now(), nullable=False),
+        sa.Column(
+            "progressed_at",
+            sa.TIMESTAMP(timezone=True),
+            server_default=sa.func.now(),
+            nullable=False,
+        ),
         sa.Column("failing_position", sa.BigInteger),
         sa.Column("failing_since", sa.TIMESTAMP(timezone=True)),
         sa.Column("failure", sa.Text),
@@ -29,8 +34,12 @@ def upgrade() -> None:
         sa.Column("state", sa.Text, nullable=False),
         sa.Column("done", sa.BigInteger, nullable=False),
         sa.Column("total", sa.BigInteger, nullable=False),
-        sa.Column("started_at", sa.TIMESTAMP(timezone=True), server_default=sa.func.now(), nullable=False),
-        sa.Column("updated_at", sa.TIMESTAMP(timezone=True), server_default=sa.func.now(), nullable=False),
+        sa.Column(
+            "started_at", sa.TIMESTAMP(timezone=True), server_default=sa.func.now(), nullable=False
+        ),
+        sa.Column(
+            "updated_at", sa.TIMESTAMP(timezone=True), server_default=sa.func.now(), nullable=False
+        ),
         sa.Column("cancel_requested", sa.Boolean, server_default=sa.text("false"), nullable=False),
         sa.Column("error", sa.Text),
         sa.PrimaryKeyConstraint("id", name="rebuilds_pkey"),

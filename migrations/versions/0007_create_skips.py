@@ -16,7 +16,12 @@ def upgrade() -> None:
         sa.Column("topic", sa.Text, nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
         sa.Column("actor", sa.Text, nullable=False),
-        sa.Column("skipped_at", sa.TIMESTAMP(timezone=True), server_default=sa.func.clock_timestamp(), nullable=False),
+        sa.Column(
+            "skipped_at",
+            sa.TIMESTAMP(timezone=True),
+            server_default=sa.func.clock_timestamp(),
+            nullable=False,
+        ),
         sa.Column("error", sa.Text, nullable=False),
         sa.Column("taken_back_at", sa.TIMESTAMP(timezone=True)),
         sa.Column("taken_back_by", sa.Text),
@@ -24,7 +29,12 @@ def upgrade() -> None:
         schema="projections",
     )
     op.create_index(
-        "skips_position_idx", "skips", ["position"], unique=True, postgresql_where=sa.text("taken_back_at IS NULL"), schema="projections"
+        "skips_position_idx",
+        "skips",
+        ["position"],
+        unique=True,
+        postgresql_where=sa.text("taken_back_at IS NULL"),
+        schema="projections",
     )
     op.add_column("rebuilds", sa.Column("pid", sa.Integer), schema="projections")
     op.add_column("rebuilds", sa.Column("differing", sa.BigInteger), schema="projections")

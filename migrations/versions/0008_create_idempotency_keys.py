@@ -19,7 +19,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("subject", "route", "key", name="idempotency_keys_pkey"),
         schema="log",
     )
-    op.create_index("idempotency_keys_created_at_idx", "idempotency_keys", ["created_at"], schema="log")
+    op.create_index(
+        "idempotency_keys_created_at_idx", "idempotency_keys", ["created_at"], schema="log"
+    )
 
 
 def downgrade() -> None:

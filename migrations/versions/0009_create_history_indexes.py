@@ -29,7 +29,8 @@ INDEXES = {
     "events_actor_topic_idx": "events (actor, topic, (notification_id + 0))",
     "events_group_id_place_idx": "events (group_id, (notification_id + 0)) WHERE group_id IS NOT NULL",
     "events_group_id_topic_idx": "events (group_id, topic, (notification_id + 0)) WHERE group_id IS NOT NULL",
-    # What a class is, apart from its roster, and which classes ever came into a group: few rows, whatever the number of members.
+    # What a class is, apart from its roster, and which classes ever came into a group: few rows,
+    # whatever the number of members.
     "events_class_itself_idx": "events (class_id, notification_id) WHERE user_id IS NULL AND class_id IS NOT NULL",
     "events_entered_idx": "events (group_id, notification_id) WHERE topic IN ('ClassCreated', 'ClassMoved')",
 }
@@ -45,7 +46,8 @@ FOR EACH STATEMENT EXECUTE FUNCTION log.refuse_change()
 """
 REFUSE_ALWAYS = "ALTER TABLE log.endings ENABLE ALWAYS TRIGGER endings_append_only"
 
-# What appends filled in when this migration was made; a later migration that fills in otherwise begins the index anew.
+# What appends filled in when this migration was made; a later migration that fills in otherwise
+# begins the index anew.
 FILL_ENDINGS = """
 INSERT INTO log.endings (notification_id, topic, class_id, user_id, group_id, role)
     WITH ending AS (
@@ -108,7 +110,8 @@ def upgrade() -> None:
         op.execute(f"CREATE INDEX {name} ON log.{definition}")
     for name in REPLACED:
         op.execute(f"DROP INDEX log.{name}")
-    # A copy, so that no append comes between: the endings so far, before the first that fills them in by itself.
+    # A copy, so that no append comes between: the endings so far, before the first that fills them
+    # in by itself.
     op.execute("LOCK TABLE log.events IN SHARE ROW EXCLUSIVE MODE")
     op.execute(FILL_ENDINGS)
     op.execute(REFUSE_TRIGGER)

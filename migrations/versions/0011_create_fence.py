@@ -1,6 +1,7 @@
 """Create the fence between releases: only who declares to append in the log's format may insert events.
 
-A migration that makes appends fill in more takes the append's lock as this one does, and replaces `log.append_format()`.
+A migration that makes appends fill in more takes the append's lock as this one does, and replaces
+`log.append_format()`.
 """
 
 from alembic import op
@@ -8,14 +9,16 @@ from alembic import op
 revision = "0011_create_fence"
 down_revision = "0010_hash_membership_ids_once"
 
-# So that no append is under way: it began before this migration, or it finds what this migration made.
+# So that no append is under way: it began before this migration, or it finds what this migration
+# made.
 LOCK_APPENDS = "SELECT pg_advisory_xact_lock(7316001)"
 
 CREATE_FORMAT = """
 CREATE FUNCTION log.append_format() RETURNS integer LANGUAGE sql STABLE PARALLEL SAFE AS 'SELECT 1'
 """
 
-# A restore of a dump declares nothing; pg_dump's scripts and pg_restore switch check_function_bodies off, and no service does.
+# A restore of a dump declares nothing; pg_dump's scripts and pg_restore switch
+# check_function_bodies off, and no service does.
 CREATE_REFUSE = """
 CREATE FUNCTION log.refuse_other_formats() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN

@@ -1,6 +1,7 @@
 """Order the log's text columns by bytes, and keep the record of skipped events in the log's schema.
 
-The order of characters that an operating system gives changes with its upgrades; an index made before then misses rows. Bytes keep theirs.
+The order of characters that an operating system gives changes with its upgrades; an index made
+before then misses rows. Bytes keep theirs.
 """
 
 from collections.abc import Iterator
@@ -19,9 +20,12 @@ COLUMNS = {
 
 
 def collations(name: str) -> Iterator[str]:
-    # One statement a table, so that each of its indexes is made anew once. The rows themselves stay as they are.
+    # One statement a table, so that each of its indexes is made anew once. The rows themselves stay
+    # as they are.
     for table, columns in COLUMNS.items():
-        changes = ", ".join(f'ALTER COLUMN {column} TYPE text COLLATE pg_catalog."{name}"' for column in columns)
+        changes = ", ".join(
+            f'ALTER COLUMN {column} TYPE text COLLATE pg_catalog."{name}"' for column in columns
+        )
         yield f"ALTER TABLE {table} {changes}"
 
 

@@ -54,7 +54,9 @@ class Head:
         failures = 0
         while True:
             try:
-                async with await sessions.connect_async(self._conninfo, sessions.READING) as connection:
+                async with await sessions.connect_async(
+                    self._conninfo, sessions.READING
+                ) as connection:
                     await connection.execute(f"LISTEN {RECORDED_CHANNEL}")
                     failures = 0
                     while True:
@@ -64,11 +66,16 @@ class Head:
                             pass
             except psycopg.Error as lost:
                 failures += 1
-                logger.warning("lost the connection that follows the log (%s); reconnecting", str(lost).partition("\n")[0])
+                logger.warning(
+                    "lost the connection that follows the log (%s); reconnecting",
+                    str(lost).partition("\n")[0],
+                )
                 await asyncio.sleep(backoff(failures))
 
     async def _look(self, connection: AsyncConnection) -> None:
-        row = await (await connection.execute("SELECT max(notification_id) FROM log.events")).fetchone()
+        row = await (
+            await connection.execute("SELECT max(notification_id) FROM log.events")
+        ).fetchone()
         position = (row[0] if row else None) or 0
         if position != self.position:
             self.position = position

@@ -69,7 +69,9 @@ class Visibility:
         failures = 0
         while True:
             try:
-                async with await sessions.connect_async(self._conninfo, sessions.READING) as connection:
+                async with await sessions.connect_async(
+                    self._conninfo, sessions.READING
+                ) as connection:
                     await connection.execute(f"LISTEN {PROJECTED_CHANNEL}")
                     failures = 0
                     while True:
@@ -82,11 +84,16 @@ class Visibility:
                             self._advance(int(notification.payload))
             except psycopg.Error as lost:
                 failures += 1
-                logger.warning("lost the connection that watches the checkpoint (%s); reconnecting", str(lost).partition("\n")[0])
+                logger.warning(
+                    "lost the connection that watches the checkpoint (%s); reconnecting",
+                    str(lost).partition("\n")[0],
+                )
                 await asyncio.sleep(backoff(failures))
 
     async def _look(self, connection: AsyncConnection) -> None:
-        row = await (await connection.execute(f"SELECT position FROM {SCHEMA}.checkpoint")).fetchone()
+        row = await (
+            await connection.execute(f"SELECT position FROM {SCHEMA}.checkpoint")
+        ).fetchone()
         if row is not None:
             self._advance(row[0])
 

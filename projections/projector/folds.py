@@ -1,10 +1,12 @@
 """What the events of a range do to the rows: one statement per kind of change, folding all its events at once.
 
-What makes that right is a rule of the domain: nothing is ever recorded about a thing after its end. So within a range creations come
-first, then changes, each folded to its last value by position, and endings last.
+What makes that right is a rule of the domain: nothing is ever recorded about a thing after its end.
+So within a range creations come first, then changes, each folded to its last value by position, and
+endings last.
 
-Each statement reads its own events from the range after `%(after)s`, up to `%(upto)s`, without `%(skipped)s`. `%(void)s` holds the ids of
-things whose creation was skipped: whatever would refer to them has no effect (see `rosterlog.projections.projector.skips`).
+Each statement reads its own events from the range after `%(after)s`, up to `%(upto)s`, without
+`%(skipped)s`. `%(void)s` holds the ids of things whose creation was skipped: whatever would refer
+to them has no effect (see `rosterlog.projections.projector.skips`).
 """
 
 from collections.abc import Iterable
@@ -13,7 +15,13 @@ from dataclasses import dataclass
 from rosterlog.projections.shared_sql import last
 
 MEMBER_CHANGES = ("MemberEnrolled", "RoleChanged", "MemberWithdrawn")
-_CLASS_CHANGES = ("ClassRenamed", "ClassSettingsChanged", "ClassMoved", "ClassArchived", "ClassRestored")
+_CLASS_CHANGES = (
+    "ClassRenamed",
+    "ClassSettingsChanged",
+    "ClassMoved",
+    "ClassArchived",
+    "ClassRestored",
+)
 
 NOT_BY_TOPIC = " IS TRUE"
 """Keeps the planner from the index by topic, which reads a topic's events of the whole log: right for a large range only."""
@@ -33,7 +41,8 @@ _CREATE_GROUPS = f"""
     SELECT originator_id, document ->> 'name', recorded_at, recorded_at, originator_version FROM ({_events("GroupCreated")}) AS event
 """
 
-# A change whose state lacks the value must fail, also where a later one replaces it: the column takes no null.
+# A change whose state lacks the value must fail, also where a later one replaces it: the column
+# takes no null.
 _CHANGE_GROUPS = f"""
     UPDATE {{schema}}.groups SET
         name = CASE WHEN change.renamed THEN change.name END,
@@ -105,8 +114,9 @@ MEMBER_EVENTS = _events(
             ::public.class_role AS role""",
 )
 
-# Whether there is a membership, the last enrolment or withdrawal says; in which role, the last event that gave one. Position and role are
-# folded as one number, because an aggregate that sorts costs as much as all the rest. A class's version counts its roster's events, too.
+# Whether there is a membership, the last enrolment or withdrawal says; in which role, the last
+# event that gave one. Position and role are folded as one number, because an aggregate that sorts
+# costs as much as all the rest. A class's version counts its roster's events, too.
 CHANGE_MEMBERS = """
     WITH change AS MATERIALIZED (
         SELECT class_id, user_id,
@@ -133,7 +143,8 @@ CHANGE_MEMBERS = """
     ORDER BY class_id, user_id
 """
 
-# The foreign keys' cascades take what depends on it along; see `rosterlog.projections.rebuild.loading` for tables that have none yet.
+# The foreign keys' cascades take what depends on it along; see
+# `rosterlog.projections.rebuild.loading` for tables that have none yet.
 _END = "DELETE FROM {{schema}}.{table} USING ({events}) AS event WHERE {table}.id = originator_id"
 
 
@@ -163,15 +174,21 @@ THINGS = (
 )
 _MEMBERS = (
     Fold.of(["MemberWithdrawn"], _MAKE_WAY.format(events=_events("MemberWithdrawn"))),
-    # OFFSET 0: the role of each event is read, so that one without it fails, also where it does not count in the end.
+    # OFFSET 0: the role of each event is read, so that one without it fails, also where it does not
+    # count in the end.
     Fold.of(
         MEMBER_CHANGES,
         CHANGE_MEMBERS.format(
-            events=f"({MEMBER_EVENTS} OFFSET 0)", there="class_id <> ALL(%(void)s::uuid[]) AND user_id <> ALL(%(void)s::uuid[])"
+            events=f"({MEMBER_EVENTS} OFFSET 0)",
+            there="class_id <> ALL(%(void)s::uuid[]) AND user_id <> ALL(%(void)s::uuid[])",
         ),
     ),
 )
-ENDINGS = (_end("UserRemoved", "users"), _end("ClassDeleted", "classes"), _end("GroupDeleted", "groups"))
+ENDINGS = (
+    _end("UserRemoved", "users"),
+    _end("ClassDeleted", "classes"),
+    _end("GroupDeleted", "groups"),
+)
 
 FOLDS = (*THINGS, *_MEMBERS, *ENDINGS)
 """In the order in which they must run; a load of empty tables has its own for the members (see `rosterlog.projections.rebuild.loading`)."""
@@ -180,7 +197,8 @@ FOLDS = (*THINGS, *_MEMBERS, *ENDINGS)
 MAKE_WAY_FOR_ENROLMENTS = _MAKE_WAY.format(events=_events("MemberEnrolled"))
 """To run first where any event is skipped."""
 
-# A skipped event counts in its stream all the same: versions are what commands are compared with (`If-Match`).
+# A skipped event counts in its stream all the same: versions are what commands are compared with
+# (`If-Match`).
 COUNT_SKIPPED = tuple(
     f"""
     UPDATE {{schema}}.{table} SET version = greatest({table}.version, event.version)

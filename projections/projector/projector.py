@@ -1,9 +1,11 @@
 """The projector: turns a range of positions into rows, with the checkpoint in the same transaction.
 
-Set-based: a handful of statements (`rosterlog.projections.projector.folds`) fold all events of the range at once, so one code path serves
-the live tables (ranges of a few events) and a rebuild (ranges of hundreds of thousands).
+Set-based: a handful of statements (`rosterlog.projections.projector.folds`) fold all events of the
+range at once, so one code path serves the live tables (ranges of a few events) and a rebuild
+(ranges of hundreds of thousands).
 
-Nothing here reads a clock, draws a random number or checks a rule: the same events give the same rows, byte for byte.
+Nothing here reads a clock, draws a random number or checks a rule: the same events give the same
+rows, byte for byte.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +17,12 @@ from psycopg import Connection
 
 from rosterlog.domain.log.event_codec import EventCodec
 from rosterlog.projections.projector import skips
-from rosterlog.projections.projector.folds import COUNT_SKIPPED, FOLDS, MAKE_WAY_FOR_ENROLMENTS, Fold
+from rosterlog.projections.projector.folds import (
+    COUNT_SKIPPED,
+    FOLDS,
+    MAKE_WAY_FOR_ENROLMENTS,
+    Fold,
+)
 
 KNOWN_TOPICS = frozenset(EventCodec().topics)
 
@@ -35,7 +42,13 @@ class EventFails(Exception):
     def __init__(self, position: int, cause: Exception) -> None:
         """Name the first event that fails, and why it does."""
         named = isinstance(cause, UnknownEvent)
-        super().__init__(str(cause) if named else (self.__doc__ or "").format(position=position, cause=str(cause).strip()).rstrip("."))
+        super().__init__(
+            str(cause)
+            if named
+            else (self.__doc__ or "")
+            .format(position=position, cause=str(cause).strip())
+            .rstrip(".")
+        )
         self.position = position
 
 
@@ -64,7 +77,8 @@ _IDLE = """
     ) FROM {schema}.checkpoint
 """
 
-# The checkpoint's row lock makes projectors take turns, and each goes on from where the one before it committed.
+# The checkpoint's row lock makes projectors take turns, and each goes on from where the one before
+# it committed.
 _RANGE = f"""
     SELECT checkpoint.position, checkpoint.skipped, range.topic, range.first, range.last
     FROM (SELECT position, {skips.POSITIONS} AS skipped FROM {{schema}}.checkpoint FOR UPDATE) AS checkpoint
@@ -84,31 +98,56 @@ _ADVANCE = """
 """
 
 
-def project(connection: Connection[Any], schema: str, *, limit: int, stop: int | None = None, folds: Sequence[Fold] = FOLDS) -> Projected:
+def project(
+    connection: Connection[Any],
+    schema: str,
+    *,
+    limit: int,
+    stop: int | None = None,
+    folds: Sequence[Fold] = FOLDS,
+) -> Projected:
     """Project the next events, at most `limit` and none after position `stop`, into the tables of `schema`, in one transaction.
 
-    Where it raises (`UnknownEvent`, `psycopg.Error`), the tables and their checkpoint are as they were.
+    Where it raises (`UnknownEvent`, `psycopg.Error`), the tables and their checkpoint are as they
+    were.
     """
-    position, idle = connection.execute(_IDLE.format(schema=schema), {"stop": stop}).fetchone() or (0, True)
+    position, idle = connection.execute(_IDLE.format(schema=schema), {"stop": stop}).fetchone() or (
+        0,
+        True,
+    )
     if idle:
         return Projected(position, 0)
     with connection.transaction():
-        rows = connection.execute(_RANGE.format(schema=schema), {"stop": stop, "limit": limit}).fetchall()
+        rows = connection.execute(
+            _RANGE.format(schema=schema), {"stop": stop, "limit": limit}
+        ).fetchall()
         after, skipped = rows[0][:2]
         if rows[0][2] is None:
             return Projected(after, 0)
         upto = max(last for *_, last in rows)
         topics = {topic: first for _, _, topic, first, _ in rows if first is not None}
-        step = _Range(after, upto, topics, [position for position in skipped if after < position <= upto])
+        step = _Range(
+            after, upto, topics, [position for position in skipped if after < position <= upto]
+        )
         _refuse_unknown(step)
-        parameters = {"after": after, "upto": upto, "skipped": step.skipped, "void": skips.void(connection) if skipped else []}
+        parameters = {
+            "after": after,
+            "upto": upto,
+            "skipped": step.skipped,
+            "void": skips.void(connection) if skipped else [],
+        }
         for statement in _statements(step, folds, any_skipped=bool(skipped)):
             connection.execute(statement.format(schema=schema, upto=upto), parameters)
         return Projected(upto, upto - after)
 
 
 def project_up_to_failure(
-    connection: Connection[Any], schema: str, *, limit: int, stop: int | None = None, folds: Sequence[Fold] = FOLDS
+    connection: Connection[Any],
+    schema: str,
+    *,
+    limit: int,
+    stop: int | None = None,
+    folds: Sequence[Fold] = FOLDS,
 ) -> EventFails | None:
     """Project the events of a step that failed, in smaller and smaller steps, and return the one that fails.
 

@@ -1,10 +1,13 @@
 """Following the log: one leader projects, any number of others stand by.
 
-The leader holds an advisory lock on the very connection it projects over. When that connection ends, so does its lead, and whatever it had
-not committed: a leader that lost its lock can't write. The checkpoint's row lock (see `rosterlog.projections.projector.projector`) would
-make even two leaders take turns. A leader that does nothing any more, not even look, is frozen: a stand-by ends its session.
+The leader holds an advisory lock on the very connection it projects over. When that connection
+ends, so does its lead, and whatever it had not committed: a leader that lost its lock can't write.
+The checkpoint's row lock (see `rosterlog.projections.projector.projector`) would make even two
+leaders take turns. A leader that does nothing any more, not even look, is frozen: a stand-by ends
+its session.
 
-A notification is a hint that there is something to project. The runner also looks at each poll, and right after it started to listen.
+A notification is a hint that there is something to project. The runner also looks at each poll, and
+right after it started to listen.
 """
 
 import logging
@@ -18,7 +21,12 @@ from psycopg import Connection
 
 from rosterlog.domain.log import sessions
 from rosterlog.domain.log.event_store import RECORDED_CHANNEL
-from rosterlog.projections.projector.projector import EventFails, UnknownEvent, project, project_up_to_failure
+from rosterlog.projections.projector.projector import (
+    EventFails,
+    UnknownEvent,
+    project,
+    project_up_to_failure,
+)
 from rosterlog.projections.projector.skips import SKIPPED_CHANNEL
 from rosterlog.projections.tables import SCHEMA
 
@@ -68,11 +76,16 @@ class Runner:
         """Follow the log until `stop` is called."""
         while not self._stopping.is_set():
             try:
-                with sessions.connect(self._conninfo, sessions.PROJECTING, name=self._name) as connection:
+                with sessions.connect(
+                    self._conninfo, sessions.PROJECTING, name=self._name
+                ) as connection:
                     self._stand_by(connection)
                     self._lead(connection)
             except psycopg.Error as lost:
-                logger.warning("projector can't go on over its connection (%s); reconnecting", _first_line(lost))
+                logger.warning(
+                    "projector can't go on over its connection (%s); reconnecting",
+                    _first_line(lost),
+                )
                 self._back_off()
 
     def _stand_by(self, connection: Connection[Any]) -> None:
@@ -83,7 +96,11 @@ class Runner:
             waited = True
             self._stopping.wait(STAND_BY_SECONDS)
             for pid, name, _ in connection.execute(_END_FROZEN, {"seconds": FROZEN_SECONDS}):
-                logger.warning("ended the session of the frozen leader %s (process %s of the database)", name, pid)
+                logger.warning(
+                    "ended the session of the frozen leader %s (process %s of the database)",
+                    name,
+                    pid,
+                )
 
     def _lead(self, connection: Connection[Any]) -> None:
         connection.execute(f"LISTEN {RECORDED_CHANNEL}")
@@ -103,7 +120,10 @@ class Runner:
                 _wait_for_hint(connection)
 
     def _catch_up(self, connection: Connection[Any]) -> None:
-        while not self._stopping.is_set() and (step := project(connection, SCHEMA, limit=BATCH)).events:
+        while (
+            not self._stopping.is_set()
+            and (step := project(connection, SCHEMA, limit=BATCH)).events
+        ):
             connection.execute("SELECT pg_notify(%s, %s)", [PROJECTED_CHANNEL, str(step.position)])
             self._failures = 0
 

@@ -2,8 +2,9 @@
 
 The record is kept in the schema of the log, because a rebuild needs it and can not derive it.
 
-Only the event at which the projection stands still can be skipped. The record stays: live projecting, every rebuild and every
-verification honour it, until it is taken back. A later event about a thing whose creation was skipped has no effect either.
+Only the event at which the projection stands still can be skipped. The record stays: live
+projecting, every rebuild and every verification honour it, until it is taken back. A later event
+about a thing whose creation was skipped has no effect either.
 """
 
 from dataclasses import dataclass
@@ -75,12 +76,19 @@ class Skip:
 
 
 def skip(connection: Connection[Any], position: int, *, reason: str, actor: str) -> Skip:
-    """Tell every projection to leave out the event at which the live one stands still. Raises `NotFailing`, `InvalidValue`."""
+    """Tell every projection to leave out the event at which the live one stands still.
+
+    Raises `NotFailing`, `InvalidValue`.
+    """
     given = {"position": position, "reason": values.reason(reason), "actor": values.actor(actor)}
     with connection.transaction(), connection.cursor(row_factory=class_row(Skip)) as cursor:
         checkpoint, failing, failure = connection.execute(_FAILING).fetchone() or (0, None, None)
         if failing != position or checkpoint != position - 1:
-            instead = "no event fails" if failing is None else f"the event that fails is at position {failing}"
+            instead = (
+                "no event fails"
+                if failing is None
+                else f"the event that fails is at position {failing}"
+            )
             raise NotFailing(position=position, instead=instead)
         skipped = cursor.execute(_SKIP, {**given, "error": failure}).fetchone()
         connection.execute(f"NOTIFY {SKIPPED_CHANNEL}")

@@ -1,7 +1,7 @@
 """What differs between two positions of the log, of one class or of all classes of a group.
 
-Both states are derived from the log and compared, a few classes at a time, so that a difference of any size needs
-little memory. What the answer says, applied to the first state, gives the second.
+Both states are derived from the log and compared, a few classes at a time, so that a difference of
+any size needs little memory. What the answer says, applied to the first state, gives the second.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -69,7 +69,12 @@ class Classes:
 def fields(rows: Iterable[tuple[Any, ...]]) -> dict[UUID, dict[str, Any]]:
     """Return the fields of the classes in these rows, by id."""
     return {
-        id_: {"group_id": group_id, "name": name, "settings": msgspec.Raw(settings.encode()), "archived": archived}
+        id_: {
+            "group_id": group_id,
+            "name": name,
+            "settings": msgspec.Raw(settings.encode()),
+            "archived": archived,
+        }
         for id_, group_id, name, settings, archived in rows
     }
 

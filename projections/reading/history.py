@@ -1,9 +1,11 @@
 """The audit reading: what happened to a class, a user, a group, or at all, read from the log itself.
 
-A history is one or more runs of rows, each in the order of positions through an index of its own, merged. An ending is one event; the
-history of a class, user or group has, besides, an entry for each membership that it ended (`rosterlog.domain.log.endings`).
+A history is one or more runs of rows, each in the order of positions through an index of its own,
+merged. An ending is one event; the history of a class, user or group has, besides, an entry for
+each membership that it ended (`rosterlog.domain.log.endings`).
 
-Each entry is of the group that its class was in then, so a caller who is confined to groups gets the entries of these (decision 23).
+Each entry is of the group that its class was in then, so a caller who is confined to groups gets
+the entries of these (decision 23).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,8 +38,9 @@ _PART = "(ending.class_id::text || coalesce(ending.user_id::text, '')) COLLATE p
 _ENDED = "FROM log.endings AS ending JOIN log.events AS event USING (notification_id) WHERE"
 _ENDINGS = f"SELECT {_COLUMNS.format(own='ending')}, ending.role AS ended_role, {_PART} AS part, {skips.MARK} AS skipped {_ENDED}"
 
-# Removals of users who had memberships, each once, however many of these it ended. One by one by their positions (OFFSET 0): as a join,
-# PostgreSQL would walk through the log for the few that there are.
+# Removals of users who had memberships, each once, however many of these it ended. One by one by
+# their positions (OFFSET 0): as a join, PostgreSQL would walk through the log for the few that
+# there are.
 _REMOVALS = f"""
     SELECT {_EVENT} FROM (SELECT DISTINCT notification_id AS position, group_id FROM log.endings WHERE topic = 'UserRemoved') AS ending
     CROSS JOIN LATERAL (SELECT * FROM log.events WHERE notification_id = ending.position OFFSET 0) AS event WHERE
@@ -64,9 +67,10 @@ _FILTERS = {
     "group_id": "{own}.group_id = %(group_id)s",
 }
 
-# In which order to read: by position itself where the class or user is given, or nothing is. Elsewhere by position + 0, which is the same
-# order, and indexed with each of the other columns: an index of positions alone does not fit it, so PostgreSQL can't decide to walk through
-# the log in the hope that the next match is near.
+# In which order to read: by position itself where the class or user is given, or nothing is.
+# Elsewhere by position + 0, which is the same order, and indexed with each of the other columns: an
+# index of positions alone does not fit it, so PostgreSQL can't decide to walk through the log in
+# the hope that the next match is near.
 _POSITION, _PLACE = "{own}.notification_id", "({own}.notification_id + 0)"
 
 SPAN = """
@@ -107,7 +111,8 @@ def _endings(whose: str) -> Run:
 class History:
     """Whose history: the runs that it is merged from, and those for a caller who is confined to the groups `%(groups)s`.
 
-    `%(subject)s` is the id it is about. With `each`, the confined runs are made once for each of the groups, `mine.id`.
+    `%(subject)s` is the id it is about. With `each`, the confined runs are made once for each of
+    the groups, `mine.id`.
     """
 
     name: str
@@ -120,21 +125,33 @@ def _of_groups(runs: tuple[Run, ...]) -> tuple[Run, ...]:
     return tuple(run.only(f"{{own}}.group_id = {GROUPS_GIVEN}") for run in runs)
 
 
-_OF_CLASS = (_events("event.class_id = %(subject)s"), _endings("ending.class_id = %(subject)s AND ending.topic <> 'ClassDeleted'"))
+_OF_CLASS = (
+    _events("event.class_id = %(subject)s"),
+    _endings("ending.class_id = %(subject)s AND ending.topic <> 'ClassDeleted'"),
+)
 _OF_USER = (_events("event.user_id = %(subject)s"), _endings("ending.user_id = %(subject)s"))
 _IN_GROUP = (
     _events("event.group_id = %(subject)s", _PLACE),
     _endings("ending.group_id = %(subject)s AND ending.topic = 'UserRemoved'"),
 )
-# A class that moves shows in the group that it leaves, too; to who is confined, if that one and the group where it went are theirs.
+# A class that moves shows in the group that it leaves, too; to who is confined, if that one and the
+# group where it went are theirs.
 _LEFT_GROUP = (_events("event.previous_group_id = %(subject)s"),)
 _IS_GIVEN = f"%(subject)s = {GROUPS_GIVEN}"
-# The removal of a user is of no group. It shows to those where it ended a membership, or who follows them would never hear of it.
-_OF_MINE = (_events("event.group_id = mine.id", _PLACE), Run(_REMOVALS, "ending.group_id = mine.id", place="ending.position"))
+# The removal of a user is of no group. It shows to those where it ended a membership, or who
+# follows them would never hear of it.
+_OF_MINE = (
+    _events("event.group_id = mine.id", _PLACE),
+    Run(_REMOVALS, "ending.group_id = mine.id", place="ending.position"),
+)
 
 CLASS = History("class-history", _OF_CLASS, _of_groups(_OF_CLASS))
 USER = History("user-history", _OF_USER, _of_groups(_OF_USER))
-GROUP = History("group-history", _IN_GROUP + _LEFT_GROUP, tuple(run.only(_IS_GIVEN) for run in _IN_GROUP + _of_groups(_LEFT_GROUP)))
+GROUP = History(
+    "group-history",
+    _IN_GROUP + _LEFT_GROUP,
+    tuple(run.only(_IS_GIVEN) for run in _IN_GROUP + _of_groups(_LEFT_GROUP)),
+)
 EVERYTHING = History("history", (_events("true", _PLACE),), _OF_MINE, each=True)
 
 
@@ -150,13 +167,16 @@ class Question:
     def span(self) -> str:
         """Return the SELECT of the log's head, and of the first and last position of the time that is asked for.
 
-        Times never go back as positions go up, so a time range is a range of positions. Its parameters are the filters.
+        Times never go back as positions go up, so a time range is a range of positions. Its
+        parameters are the filters.
         """
         first = _SINCE if "since" in self.filters else "1"
         last = _UNTIL if "until" in self.filters else "head.position"
         return SPAN.format(since=first, until=last)
 
-    def page(self, first: int, last: int, limit: int, key: tuple[str, ...] | None) -> tuple[str, Parameters]:
+    def page(
+        self, first: int, last: int, limit: int, key: tuple[str, ...] | None
+    ) -> tuple[str, Parameters]:
         """Return the SELECT of the next entries after `key`, at most `limit`, between two positions, and its parameters."""
         parameters: Parameters = {**self.filters, "first": first, "last": last, "limit": limit}
         if key is not None:
@@ -177,14 +197,21 @@ class Question:
         if len(runs) == 1:
             return runs[0]
         # A removal may have ended memberships in several groups.
-        once = "DISTINCT ON (notification_id, part) " if self.groups is not None and self.history.each else ""
+        once = (
+            "DISTINCT ON (notification_id, part) "
+            if self.groups is not None and self.history.each
+            else ""
+        )
         merged = " UNION ALL ".join(f"({run})" for run in runs)
         return f"SELECT {once}* FROM ({merged}) AS entry ORDER BY notification_id {self.order}, part {self.order} LIMIT %(limit)s"
 
     def _run(self, run: Run, key: tuple[str, ...] | None) -> str:
         place = self._place(run)
         after = self._endings_after(key) if run.own == "ending" else self._events_after(key)
-        conditions = [run.whose, *(condition for name, condition in _FILTERS.items() if name in self.filters)]
+        conditions = [
+            run.whose,
+            *(condition for name, condition in _FILTERS.items() if name in self.filters),
+        ]
         conditions += ["{place} BETWEEN %(first)s AND %(last)s", after]
         order = f"{{place}} {self.order}" + (f", part {self.order}" if run.own == "ending" else "")
         select = f"{run.select} {' AND '.join(conditions)} ORDER BY {order} LIMIT %(limit)s"
@@ -197,7 +224,10 @@ class Question:
         return _POSITION if run.place == _PLACE and by_position else run.place
 
     def _events_after(self, key: tuple[str, ...] | None) -> str:
-        """Return the condition for events after the key. An event comes before what it ended, whose part is not empty."""
+        """Return the condition for events after the key.
+
+        An event comes before what it ended, whose part is not empty.
+        """
         if key is None:
             return "true"
         if self.order == "asc":
@@ -220,7 +250,22 @@ class Entry:
 
 
 def _entry(row: tuple[Any, ...], groups: Groups) -> Entry:
-    position, version, recorded_at, topic, state, class_id, user_id, group_id, actor, source, digest, ended_role, part, skipped = row
+    (
+        position,
+        version,
+        recorded_at,
+        topic,
+        state,
+        class_id,
+        user_id,
+        group_id,
+        actor,
+        source,
+        digest,
+        ended_role,
+        part,
+        skipped,
+    ) = row
     fields = msgspec.json.decode(state)
     event = {
         "position": position,
@@ -236,9 +281,16 @@ def _entry(row: tuple[Any, ...], groups: Groups) -> Entry:
         "group_id": group_id,
         "effective_on": fields.get("effective_on"),
     }
-    event["before"], event["after"] = ({"role": ended_role}, {}) if ended_role else _changes(topic, fields)
-    if groups is not None and topic == "ClassMoved" and UUID(event["before"]["group_id"]) not in groups:
-        # Where the class came from does not exist to this caller. Differences say it in the same way.
+    event["before"], event["after"] = (
+        ({"role": ended_role}, {}) if ended_role else _changes(topic, fields)
+    )
+    if (
+        groups is not None
+        and topic == "ClassMoved"
+        and UUID(event["before"]["group_id"]) not in groups
+    ):
+        # Where the class came from does not exist to this caller. Differences say it in the same
+        # way.
         event["before"]["group_id"] = None
     event["digest"] = digest.hex()
     if skipped is not None:
@@ -258,6 +310,10 @@ def _changes(topic: str, fields: dict[str, Any]) -> tuple[dict[str, Any], dict[s
     if topic in _ARCHIVED:
         return _ARCHIVED[topic]
     own = {name: value for name, value in fields.items() if name not in _NOT_CHANGES}
-    before = {name.removeprefix("previous_"): value for name, value in own.items() if name.startswith("previous_")}
+    before = {
+        name.removeprefix("previous_"): value
+        for name, value in own.items()
+        if name.startswith("previous_")
+    }
     after = {name: value for name, value in own.items() if not name.startswith("previous_")}
     return (after, {}) if topic == "MemberWithdrawn" else (before, after)

@@ -1,13 +1,19 @@
 """Many reads in one statement, each with the answer that it would have got alone.
 
-Those of confined callers are statements of their own, whose last array has the groups of each as text: the others' cost the same as ever.
+Those of confined callers are statements of their own, whose last array has the groups of each as
+text: the others' cost the same as ever.
 """
 
 from collections.abc import Mapping
 
 from rosterlog.projections.reading.queries import BY_ROLE, CLASS_BY_ID, MEMBER, Thing
 
-IDS = {"group": ("group_id",), "user": ("user_id",), "class": ("class_id",), "member": ("class_id", "user_id")}
+IDS = {
+    "group": ("group_id",),
+    "user": ("user_id",),
+    "class": ("class_id",),
+    "member": ("class_id", "user_id"),
+}
 """Which ids name a thing of each kind."""
 
 
@@ -31,15 +37,23 @@ def _asked(columns: Mapping[str, str], *, confined: bool) -> str:
 
 
 def _source(thing: Thing, *, confined: bool) -> str:
-    return thing.live.select(confined=confined) % {name: f"asked.{name}" for name in (*IDS[thing.kind], "groups")}
+    return thing.live.select(confined=confined) % {
+        name: f"asked.{name}" for name in (*IDS[thing.kind], "groups")
+    }
 
 
-# A class's version and the number of its members tell its roster from any other it had: between two events of the class only removed
-# users leave it, and that makes it smaller each time. The tables are told from those before a rebuild, which may have mended them. So a
-# roster that the caller knows, by all three, is not read again.
+# A class's version and the number of its members tell its roster from any other it had: between two
+# events of the class only removed users leave it, and that makes it smaller each time. The tables
+# are told from those before a rebuild, which may have mended them. So a roster that the caller
+# knows, by all three, is not read again.
 def rosters(*, confined: bool) -> str:
     """Return the SELECT of position, version, size, tables and items of each roster asked for; no items where the caller knows them."""
-    columns = {"class_id": "uuid[]", "known_version": "bigint[]", "known_size": "bigint[]", "known_tables": "bigint[]"}
+    columns = {
+        "class_id": "uuid[]",
+        "known_version": "bigint[]",
+        "known_size": "bigint[]",
+        "known_tables": "bigint[]",
+    }
     return f"""
         SELECT base.position, class.version, roster.size, base.tables,
         CASE WHEN (class.version, roster.size, base.tables) IS DISTINCT FROM (known_version, known_size, known_tables) THEN (

@@ -1,7 +1,8 @@
 """The state of the roster at a position of the log, `%(at)s`: what the read tables said then, row by row.
 
-Each is the source of one thing's or one list's rows, with the columns of the read table. A class's own events are indexed apart from its
-roster's, so what a class was costs the same however many members it has.
+Each is the source of one thing's or one list's rows, with the columns of the read table. A class's
+own events are indexed apart from its roster's, so what a class was costs the same however many
+members it has.
 """
 
 from rosterlog.projections.shared_sql import last

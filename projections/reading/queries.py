@@ -1,10 +1,12 @@
 """Every SELECT that the reads need: of the read tables as they are, or of the log as of a position.
 
-A list is a source of rows, an order and an item. The two sources of a list, tables and log, have the same columns, so item, order, filters
-and cursors are written once. Each statement carries the position that it reflects: one statement sees one moment.
+A list is a source of rows, an order and an item. The two sources of a list, tables and log, have
+the same columns, so item, order, filters and cursors are written once. Each statement carries the
+position that it reflects: one statement sees one moment.
 
-Each source says which of its rows belong to the groups `%(groups)s`. What is asked by somebody who is confined to these gets no others, and
-what nobody confined asks is the same statement as if there were no groups.
+Each source says which of its rows belong to the groups `%(groups)s`. What is asked by somebody who
+is confined to these gets no others, and what nobody confined asks is the same statement as if there
+were no groups.
 """
 
 from dataclasses import dataclass
@@ -55,8 +57,9 @@ _LIVE_MEMBERSHIPS = """
 
 GROUPS_GIVEN = "ANY(%(groups)s::uuid[])"
 
-# A stay is the time that a class is in one group, from its creation or a move to it up to the next move. Of the last one nothing is taken
-# away: where it is in another group, nobody asks who is confined to these.
+# A stay is the time that a class is in one group, from its creation or a move to it up to the next
+# move. Of the last one nothing is taken away: where it is in another group, nobody asks who is
+# confined to these.
 SEEN_VERSION = """({version} - coalesce((
     SELECT sum(until - since) FROM (
         SELECT originator_version AS since, group_id, lead(originator_version) OVER (ORDER BY originator_version) AS until
@@ -71,7 +74,8 @@ SEEN_VERSION = """({version} - coalesce((
 class Source:
     """Where rows come from; `within` is the condition for those that belong to the groups `%(groups)s`.
 
-    Rows that have the version of a class say by which column they name it, `class_id`, and which other `columns` they have.
+    Rows that have the version of a class say by which column they name it, `class_id`, and which
+    other `columns` they have.
     """
 
     rows: str
@@ -135,7 +139,11 @@ class Listing:
         rows = self.live if at is None else self.at
         assert rows is not None, "this list has no past"
         source = rows.select(confined=confined)
-        parent = "NULL" if self.parent is None else f"(SELECT version FROM ({self.parent.source(at, confined=confined)}) AS parent)"
+        parent = (
+            "NULL"
+            if self.parent is None
+            else f"(SELECT version FROM ({self.parent.source(at, confined=confined)}) AS parent)"
+        )
         keys = ", ".join(self.order.columns)
         conditions = " AND ".join(where) or "true"
         return f"""
@@ -149,7 +157,11 @@ class Listing:
 
 
 def _base(at: int | None) -> str:
-    return "SELECT position FROM roster.checkpoint" if at is None else "SELECT %(at)s::bigint AS position"
+    return (
+        "SELECT position FROM roster.checkpoint"
+        if at is None
+        else "SELECT %(at)s::bigint AS position"
+    )
 
 
 _THE_GROUP = f"id = {GROUPS_GIVEN}"
@@ -158,11 +170,24 @@ _LIVE_USER = _HAS_MEMBERSHIP.format(memberships=_LIVE_MEMBERSHIPS, groups=GROUPS
 _PAST_USER = _HAS_MEMBERSHIP.format(memberships=past.MEMBERSHIPS, groups=GROUPS_GIVEN)
 
 GROUP_BY_ID = Thing(
-    "group", GROUP, Source("SELECT * FROM roster.groups WHERE id = %(group_id)s", _THE_GROUP), Source(past.GROUP, _THE_GROUP)
+    "group",
+    GROUP,
+    Source("SELECT * FROM roster.groups WHERE id = %(group_id)s", _THE_GROUP),
+    Source(past.GROUP, _THE_GROUP),
 )
-USER_BY_ID = Thing("user", USER, Source("SELECT * FROM roster.users WHERE id = %(user_id)s", _LIVE_USER), Source(past.USER, _PAST_USER))
+USER_BY_ID = Thing(
+    "user",
+    USER,
+    Source("SELECT * FROM roster.users WHERE id = %(user_id)s", _LIVE_USER),
+    Source(past.USER, _PAST_USER),
+)
 _PAST_CLASS = past.LIVING_CLASS.format(class_id="%(class_id)s")
-CLASS_BY_ID = Thing("class", CLASS, _of_class("SELECT * FROM roster.classes WHERE id = %(class_id)s"), _of_class(_PAST_CLASS))
+CLASS_BY_ID = Thing(
+    "class",
+    CLASS,
+    _of_class("SELECT * FROM roster.classes WHERE id = %(class_id)s"),
+    _of_class(_PAST_CLASS),
+)
 MEMBER_BY_ID = Thing(
     "member",
     MEMBER,

@@ -1,7 +1,8 @@
 """Rebuilding the read tables from position 0, while readers read and commands go on.
 
-The shadow tables are loaded by the same projector, completed, compared with the live ones at the same position, caught up, and then take
-their place in one short transaction. A rebuild that dies leaves the live tables as they were; the next one starts clean.
+The shadow tables are loaded by the same projector, completed, compared with the live ones at the
+same position, caught up, and then take their place in one short transaction. A rebuild that dies
+leaves the live tables as they were; the next one starts clean.
 """
 
 import logging
@@ -16,7 +17,13 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 
 from rosterlog.domain.log import sessions
 from rosterlog.projections.projector.folds import FOLDS, Fold
-from rosterlog.projections.projector.projector import EventFails, Projected, UnknownEvent, project, project_up_to_failure
+from rosterlog.projections.projector.projector import (
+    EventFails,
+    Projected,
+    UnknownEvent,
+    project,
+    project_up_to_failure,
+)
 from rosterlog.projections.projector.runner import PROJECTED_CHANNEL
 from rosterlog.projections.rebuild import comparison, loading, record, shadow, switch
 from rosterlog.projections.rebuild.record import IDLE, RebuildState, cancel, state
@@ -29,7 +36,8 @@ BATCH = shadow.BATCH
 SWITCH_SECONDS = 120
 """How long to try for a moment in which no reader holds the tables."""
 
-# The first event of what refers to something that there is not, where foreign keys could not be made.
+# The first event of what refers to something that there is not, where foreign keys could not be
+# made.
 _FIRST_DANGLING = f"""
     SELECT min(notification_id) FROM (
         SELECT notification_id FROM {SHADOW}.class_members AS member JOIN log.events USING (class_id, user_id)
@@ -67,7 +75,8 @@ class Rebuild:
     def run(self, on_progress: Callable[[RebuildState], None] = lambda _: None) -> RebuildState:
         """Rebuild, telling `on_progress` after each batch, and return how it ended: done or cancelled.
 
-        Raises `EventFails` where an event can't be projected, `SwitchImpossible`, `psycopg.Error`; the record says failed then, and why.
+        Raises `EventFails` where an event can't be projected, `SwitchImpossible`, `psycopg.Error`;
+        the record says failed then, and why.
         """
         self._on_progress = on_progress
         with self._connection as connection:
@@ -128,7 +137,9 @@ class Rebuild:
         except (psycopg.Error, UnknownEvent) as failure:
             if self._connection.broken or isinstance(failure, psycopg.errors.QueryCanceled):
                 raise
-            failing = project_up_to_failure(self._connection, SHADOW, limit=BATCH, stop=stop, folds=folds)
+            failing = project_up_to_failure(
+                self._connection, SHADOW, limit=BATCH, stop=stop, folds=folds
+            )
             if failing is None:
                 raise
             raise failing from failure
@@ -160,7 +171,10 @@ class Rebuild:
             return
         record.compared(connection, self.id, differing, time.monotonic() - began)
         if differing:
-            logger.warning("%d rows of the read tables did not say what the log says; the rebuild mends them", differing)
+            logger.warning(
+                "%d rows of the read tables did not say what the log says; the rebuild mends them",
+                differing,
+            )
 
     def _switch(self, connection: Connection[Any], complete_at: int) -> None:
         patience = Retrying(
@@ -178,8 +192,9 @@ class Rebuild:
         switch.refuse_older_snapshots(connection, complete_at)
         with connection.transaction():
             switch.lock_live(connection)
-            # Now the live tables stand still. The shadow tables go at least as far, so that a reader never goes back; and no further,
-            # because everybody waits meanwhile, and events may come as fast as they are projected.
+            # Now the live tables stand still. The shadow tables go at least as far, so that a
+            # reader never goes back; and no further, because everybody waits meanwhile, and events
+            # may come as fast as they are projected.
             live = self._live_position(connection)
             while (step := project(connection, SHADOW, limit=BATCH, stop=live)).events:
                 pass

@@ -62,8 +62,8 @@ _END = """
     UPDATE projections.rebuilds SET state = %(state)s, error = %(error)s, updated_at = clock_timestamp()
     WHERE id = %(id)s AND state = 'running'
 """
-# A rebuild runs for as long as it holds the lock. One whose process died still says that it runs; one that says how it ended still holds
-# the lock for a moment, in which the next one is refused.
+# A rebuild runs for as long as it holds the lock. One whose process died still says that it runs;
+# one that says how it ended still holds the lock for a moment, in which the next one is refused.
 _STATE = f"""
     SELECT id, CASE WHEN lock.is_held THEN 'running' WHEN state = 'running' THEN 'failed' ELSE state END AS state,
            done, total, started_at, updated_at, error, differing, compare_seconds
@@ -75,7 +75,9 @@ _STATE = f"""
     ) AS lock
     ORDER BY started_at DESC LIMIT 1
 """
-_REQUEST_CANCEL = "UPDATE projections.rebuilds SET cancel_requested = true WHERE state = 'running' RETURNING pid"
+_REQUEST_CANCEL = (
+    "UPDATE projections.rebuilds SET cancel_requested = true WHERE state = 'running' RETURNING pid"
+)
 _CANCEL_REQUESTED = "SELECT cancel_requested FROM projections.rebuilds WHERE id = %s"
 
 

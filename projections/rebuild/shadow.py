@@ -1,8 +1,8 @@
 """Shadow tables: the read tables once more, in a schema of their own, made from the models.
 
-They are loaded without foreign keys and with the indexes only that a load looks rows up by; the others are made afterwards, which costs
-far less. Tables, constraints and indexes have the names that the migrations give them: names are a schema's own, so they stay when
-the tables move.
+They are loaded without foreign keys and with the indexes only that a load looks rows up by; the
+others are made afterwards, which costs far less. Tables, constraints and indexes have the names
+that the migrations give them: names are a schema's own, so they stay when the tables move.
 """
 
 from dataclasses import replace
@@ -11,7 +11,13 @@ from typing import Any
 from psycopg import Connection
 from sqlalchemy import UniqueConstraint
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable, DropConstraint, ExecutableDDLElement
+from sqlalchemy.schema import (
+    AddConstraint,
+    CreateIndex,
+    CreateTable,
+    DropConstraint,
+    ExecutableDDLElement,
+)
 
 from rosterlog.domain.errors import DomainError
 from rosterlog.domain.log import sessions
@@ -23,8 +29,9 @@ REBUILD_LOCK = 7_316_004
 BATCH = 250_000
 """Most events in one transaction of a load: larger ranges fold more events into each row that is written."""
 
-# For sorting and hashing a range of BATCH events, and for making indexes; both are memory of the database's server.
-# Costs of the planner's: what a range reads in parallel is worth the hand-over, which it would not expect of so few events.
+# For sorting and hashing a range of BATCH events, and for making indexes; both are memory of the
+# database's server. Costs of the planner's: what a range reads in parallel is worth the hand-over,
+# which it would not expect of so few events.
 LOADING = replace(
     sessions.LOADING,
     settings={
@@ -39,7 +46,10 @@ LOADING = replace(
 """The session that loads shadow tables."""
 
 _MEMBERS = Table.metadata.tables[f"{SCHEMA}.class_members"]
-_KEYS_OF_MEMBERS = [_MEMBERS.primary_key, *(key for key in _MEMBERS.constraints if isinstance(key, UniqueConstraint))]
+_KEYS_OF_MEMBERS = [
+    _MEMBERS.primary_key,
+    *(key for key in _MEMBERS.constraints if isinstance(key, UniqueConstraint)),
+]
 
 TABLES = [table.name for table in Table.metadata.sorted_tables]
 """Names of the read tables, each after those it refers to."""
@@ -50,7 +60,10 @@ class ShadowInUse(DomainError):
 
 
 def claim(connection: Connection[Any]) -> None:
-    """Take the shadow tables for as long as the connection, a `LOADING` session, lives. Raises `ShadowInUse`."""
+    """Take the shadow tables for as long as the connection, a `LOADING` session, lives.
+
+    Raises `ShadowInUse`.
+    """
     row = connection.execute("SELECT pg_try_advisory_lock(%s)", [REBUILD_LOCK]).fetchone()
     if row is None or not row[0]:
         raise ShadowInUse
@@ -83,7 +96,9 @@ def complete(connection: Connection[Any]) -> None:
     tables = Table.metadata.sorted_tables
     for key in _KEYS_OF_MEMBERS:
         _run(connection, AddConstraint(key, isolate_from_table=False))
-    for index in sorted((index for table in tables for index in table.indexes), key=lambda index: str(index.name)):
+    for index in sorted(
+        (index for table in tables for index in table.indexes), key=lambda index: str(index.name)
+    ):
         _run(connection, CreateIndex(index))
     for name in TABLES:
         connection.execute(f"ANALYZE {SHADOW}.{name}")

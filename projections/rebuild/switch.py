@@ -10,8 +10,9 @@ from rosterlog.projections.tables import SCHEMA, SHADOW, Table
 _LIVE = ", ".join(f"{SCHEMA}.{name}" for name in TABLES)
 _OURS = {str(index.name) for table in Table.metadata.sorted_tables for index in table.indexes}
 
-# What somebody else made on the live tables, which the switch would drop or fail at: views, foreign keys, triggers, policies and so on.
-# An index of a constraint depends on the constraint, not on the table, so it is not among these.
+# What somebody else made on the live tables, which the switch would drop or fail at: views, foreign
+# keys, triggers, policies and so on. An index of a constraint depends on the constraint, not on the
+# table, so it is not among these.
 _ATTACHED = f"""
     WITH live AS (SELECT unnest(%(live)s::regclass[]) AS oid)
     SELECT DISTINCT pg_describe_object(classid, objid, 0) FROM pg_depend
@@ -27,7 +28,8 @@ _ATTACHED = f"""
     END ORDER BY 1
 """
 
-# The privileges on the live tables and their columns, as statements that give the same on the shadow tables.
+# The privileges on the live tables and their columns, as statements that give the same on the
+# shadow tables.
 _PRIVILEGES = f"""
     SELECT format('GRANT %s%s ON {SHADOW}.%I TO %s%s', privilege_type, columns, relname,
                   CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END,
@@ -63,7 +65,9 @@ class ReaderInTheWay(SwitchImpossible):
 def refuse_impossible(connection: Connection[Any]) -> None:
     """Refuse, before any work is done, what the switch could not do. Raises `SwitchImpossible`."""
     live = [f"{SCHEMA}.{name}" for name in TABLES]
-    attached = [row[0] for row in connection.execute(_ATTACHED, {"live": live, "ours": sorted(_OURS)})]
+    attached = [
+        row[0] for row in connection.execute(_ATTACHED, {"live": live, "ours": sorted(_OURS)})
+    ]
     if attached:
         raise SwitchImpossible(
             f"a rebuild replaces the read tables, and with them would go: {'; '.join(attached)}. Drop it, and make it again afterwards"
@@ -78,19 +82,26 @@ def moment(connection: Connection[Any]) -> int:
 
 
 def refuse_older_snapshots(connection: Connection[Any], than: int) -> None:
-    """Refuse to switch while a transaction has a snapshot from before the moment. Raises `ReaderInTheWay`."""
+    """Refuse to switch while a transaction has a snapshot from before the moment.
+
+    Raises `ReaderInTheWay`.
+    """
     found = connection.execute(_OLDER_SNAPSHOT, [than]).fetchone()
     if found:
-        raise ReaderInTheWay(f"the transaction of process {found[0]} ({found[1]}) is older than the new tables: end it, then rebuild again")
+        raise ReaderInTheWay(
+            f"the transaction of process {found[0]} ({found[1]}) is older than the new tables: end it, then rebuild again"
+        )
 
 
 def lock_live(connection: Connection[Any]) -> None:
     """Keep everyone from the live tables for the rest of the transaction.
 
-    Raises `psycopg.errors.LockNotAvailable` where others hold them for long. The wait is far shorter than PostgreSQL's deadlock detection,
-    so it is always the switch that gives way, never a reader. The checkpoint comes first, as it does for the projector.
+    Raises `psycopg.errors.LockNotAvailable` where others hold them for long. The wait is far
+    shorter than PostgreSQL's deadlock detection, so it is always the switch that gives way, never a
+    reader. The checkpoint comes first, as it does for the projector.
     """
-    # Nobody but maintenance minds this lock; waiting for it longer than the deadlock detection makes an autovacuum give way.
+    # Nobody but maintenance minds this lock; waiting for it longer than the deadlock detection
+    # makes an autovacuum give way.
     connection.execute("SET LOCAL lock_timeout = '3s'")
     connection.execute(f"LOCK TABLE {_LIVE} IN SHARE UPDATE EXCLUSIVE MODE")
     connection.execute("SET LOCAL lock_timeout = '200ms'")

@@ -1,7 +1,8 @@
 """Whether a database is as the migrations make it: what could make it answer, or keep, something else than what was recorded.
 
-`catalog.json` says what a database has that was migrated and nothing else; a test makes it anew and compares. What cannot change an
-answer is not compared: privileges to read, further indexes that are plain, storage, statistics, comments, and objects of extensions.
+`catalog.json` says what a database has that was migrated and nothing else; a test makes it anew and
+compares. What cannot change an answer is not compared: privileges to read, further indexes that are
+plain, storage, statistics, comments, and objects of extensions.
 """
 
 import json
@@ -27,11 +28,10 @@ _OUR_TYPE = """
     SELECT pg_type.oid FROM pg_type JOIN pg_namespace ON pg_namespace.oid = typnamespace
     WHERE nspname IN ('pg_catalog', 'log', 'roster', 'projections') OR nspname = 'public' AND typname = 'class_role'
 """
-# Where a name without a schema is looked up by us (`rosterlog.domain.log.sessions`), and by whoever asks with psql and sets nothing.
+# Where a name without a schema is looked up by us (`rosterlog.domain.log.sessions`), and by whoever
+# asks with psql and sets nothing.
 _SEARCHED = f"SELECT oid FROM pg_namespace WHERE nspname IN ('pg_catalog', 'public') OR nspname IN {_OUR_SCHEMAS}"
-_MADE_HERE = (
-    "oid >= 16384 AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = '{catalog}'::regclass AND objid = {catalog}.oid AND deptype = 'e')"
-)
+_MADE_HERE = "oid >= 16384 AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = '{catalog}'::regclass AND objid = {catalog}.oid AND deptype = 'e')"
 
 
 def _shadowing(catalog: str, name: str, schema: str, said: str, types: str) -> str:
@@ -143,7 +143,8 @@ _STATEMENTS = {
         WHERE relation IN (to_regclass('log.events'), to_regclass('log.endings')) AND grantee <> relowner
           AND privilege_type IN ('UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER')
     """,
-    # The log, and what its refusals and ids rest on, belong to the owner of its schema. A superuser may do everything anyway.
+    # The log, and what its refusals and ids rest on, belong to the owner of its schema. A superuser
+    # may do everything anyway.
     "owner": """
         SELECT described, owner::regrole::text || ', not ' || nspowner::regrole::text FROM (
             SELECT 'log.' || relname AS described, relowner AS owner FROM pg_class
@@ -155,14 +156,18 @@ _STATEMENTS = {
         WHERE nspname = 'log' AND owner <> nspowner AND NOT (SELECT rolsuper FROM pg_roles WHERE oid = owner)
     """,
 }
-"""Each gives names and definitions. What the migrations make has nothing of the kinds from `rule` on but functions and types."""
+"""Each gives names and definitions.
+
+What the migrations make has nothing of the kinds from `rule` on but functions and types.
+"""
 
 _EVENT_TRIGGERS = f"""
     SELECT 'the event trigger ' || evtname || ' runs ' || evtfoid::regprocedure || ' at ' || evtevent || '; see what it does'
     FROM pg_event_trigger WHERE evtenabled <> 'D' AND {_MADE_HERE.format(catalog="pg_event_trigger")} ORDER BY evtname
 """
 
-# A further index answers as the table does where all that it is made of is PostgreSQL's own. A unique one would refuse what we append.
+# A further index answers as the table does where all that it is made of is PostgreSQL's own. A
+# unique one would refuse what we append.
 _PLAIN_INDEXES = f"""
     SELECT {_RELATION} FROM {_RELATIONS} JOIN pg_index ON indexrelid = pg_class.oid
     WHERE {_OURS} AND NOT indisunique AND NOT indisexclusion AND indexprs IS NULL AND indpred IS NULL
@@ -186,7 +191,10 @@ class CatalogAltered(Exception):
 
 def read(connection: Connection[Any]) -> Catalog:
     """Return what there is; `connection` is a session of ours, in which everything is written with its schema."""
-    return {kind: dict(connection.execute(statement).fetchall()) for kind, statement in _STATEMENTS.items()}
+    return {
+        kind: dict(connection.execute(statement).fetchall())
+        for kind, statement in _STATEMENTS.items()
+    }
 
 
 def refuse_altered(connection: Connection[Any]) -> None:

@@ -1,7 +1,8 @@
 """Proof that lookups find what there is: an index that lacks a row, or holds rows in another order than PostgreSQL looks them up in.
 
-Where the extension amcheck is installed, and this account may use it, it is asked. Elsewhere each index is read from its beginning to its
-end, and compared with the table, which is read without any index: as many rows, and each not before the one that the index has before it.
+Where the extension amcheck is installed, and this account may use it, it is asked. Elsewhere each
+index is read from its beginning to its end, and compared with the table, which is read without any
+index: as many rows, and each not before the one that the index has before it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -78,11 +79,13 @@ class _NotRead(Exception):
     """The planner reads another index in place of the one that is asked for."""
 
 
-def verify_indexes(conninfos: Iterable[str], on_progress: Progress = lambda *_: None) -> VerifiedIndexes:
+def verify_indexes(
+    conninfos: Iterable[str], on_progress: Progress = lambda *_: None
+) -> VerifiedIndexes:
     """Check each index that the migrations make; `on_progress` is told how many are done, of how many.
 
-    `conninfos` lead to the same database by different accounts: each index is checked by the first that may. Raises `CatalogAltered`.
-    Others read and write meanwhile.
+    `conninfos` lead to the same database by different accounts: each index is checked by the first
+    that may. Raises `CatalogAltered`. Others read and write meanwhile.
     """
     wrong, left = list[WrongIndex](), set(catalog.expected()["index"])
     total = len(left)
@@ -122,7 +125,9 @@ def changed_collation(connection: Connection[Any]) -> str | None:
 
 def _asked(connection: Connection[Any], schema: str, index: _Index) -> str | None:
     try:
-        connection.execute(f"SELECT {schema}.bt_index_check(%s::oid::regclass, true)".encode(), [index.oid])
+        connection.execute(
+            f"SELECT {schema}.bt_index_check(%s::oid::regclass, true)".encode(), [index.oid]
+        )
     except (psycopg.errors.IndexCorrupted, psycopg.errors.DataCorrupted) as found:
         return str(found).partition("\n")[0]
     return None
@@ -130,7 +135,9 @@ def _asked(connection: Connection[Any], schema: str, index: _Index) -> str | Non
 
 def _counted(connection: Connection[Any], index: _Index) -> str | None:
     """Read an index and its table. Raises `_NotRead`."""
-    read = _READ.format(keys=", ".join(index.keys), table=index.table, predicate=index.predicate).encode()
+    read = _READ.format(
+        keys=", ".join(index.keys), table=index.table, predicate=index.predicate
+    ).encode()
     count = f"SELECT count(*) FROM {index.table} WHERE {index.predicate}".encode()
     with connection.transaction():
         # Both are read as of the same moment.

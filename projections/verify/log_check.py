@@ -1,7 +1,8 @@
 """Proof that the log is as it was written.
 
-The chain is computed here, from the raw columns, and in several processes where the log is long: nothing that the database could have been
-taught to compute otherwise is asked of it. Stretches are looked at in order, so the position that is named is the first wrong one.
+The chain is computed here, from the raw columns, and in several processes where the log is long:
+nothing that the database could have been taught to compute otherwise is asked of it. Stretches are
+looked at in order, so the position that is named is the first wrong one.
 """
 
 import gc
@@ -69,12 +70,17 @@ _STRAY = """
 """
 
 
-def verify_log(connection: Connection[Any], on_progress: Progress = lambda *_: None, against: LogHead | None = None) -> LogHead:
+def verify_log(
+    connection: Connection[Any],
+    on_progress: Progress = lambda *_: None,
+    against: LogHead | None = None,
+) -> LogHead:
     """Follow the hash chain over the whole log of the database that `connection` leads to, and return its head.
 
-    Raises `CatalogAltered` where the database is not as the migrations make it, and `LogAltered` at the first position that is missing,
-    out of place, changed, unreadable, or indexed under something that its state does not say; and where the log does not continue the
-    one whose head is `against`.
+    Raises `CatalogAltered` where the database is not as the migrations make it, and `LogAltered` at
+    the first position that is missing, out of place, changed, unreadable, or indexed under
+    something that its state does not say; and where the log does not continue the one whose head is
+    `against`.
     """
     with sessions.connect(sessions.conninfo_of(connection), name="rosterlog verify") as own:
         catalog.refuse_altered(own)
@@ -96,7 +102,11 @@ def verify_log(connection: Connection[Any], on_progress: Progress = lambda *_: N
 
 def _refuse_wrong(examined: Examined, groups: dict[bytes, bytes | None]) -> None:
     """Refuse a stretch that is wrong in itself, or after those before it, which left the classes in `groups`."""
-    wrong = [Wrong(position, NOT_INDEXED) for class_id, (position, group) in examined.assumed.items() if groups.get(class_id) != group]
+    wrong = [
+        Wrong(position, NOT_INDEXED)
+        for class_id, (position, group) in examined.assumed.items()
+        if groups.get(class_id) != group
+    ]
     if examined.wrong is not None:
         wrong.append(examined.wrong)
     if wrong:
@@ -108,7 +118,9 @@ def _refuse_wrong(examined: Examined, groups: dict[bytes, bytes | None]) -> None
 def refuse_ahead(projected: int, head: int) -> None:
     """Refuse a log that ends before what was projected from it. Raises `LogAltered`."""
     if projected > head:
-        raise LogAltered(head + 1, f"the event is missing; the read tables were projected up to {projected}")
+        raise LogAltered(
+            head + 1, f"the event is missing; the read tables were projected up to {projected}"
+        )
 
 
 def _refuse_stray_endings(connection: Connection[Any]) -> None:
@@ -120,16 +132,26 @@ def _refuse_stray_endings(connection: Connection[Any]) -> None:
 @contextmanager
 def _stretches(own: Connection[Any], head: int) -> Iterator[Iterator[tuple[int, Examined]]]:
     """Have the log examined up to its head; yield the last position of each stretch with what was found, in the order of positions."""
-    # The first stretch is looked at in an empty log, too: nothing stands at a position that there is not.
+    # The first stretch is looked at in an empty log, too: nothing stands at a position that there
+    # is not.
     firsts = range(1, max(head, 1) + 1, stretch.LENGTH)
     lasts = [min(first + stretch.LENGTH - 1, head) for first in firsts]
     if head <= ALONE:
         with _without_garbage_collection():
-            yield zip(lasts, (examine(own, first, last) for first, last in zip(firsts, lasts, strict=True)), strict=True)
+            yield zip(
+                lasts,
+                (examine(own, first, last) for first, last in zip(firsts, lasts, strict=True)),
+                strict=True,
+            )
         return
     count = min(os.cpu_count() or 1, MOST_PROCESSES)
     # Started anew, not forked: a fork of a process with threads can hang.
-    with ProcessPoolExecutor(count, get_context("spawn"), initializer=_Worker.start, initargs=(sessions.conninfo_of(own),)) as workers:
+    with ProcessPoolExecutor(
+        count,
+        get_context("spawn"),
+        initializer=_Worker.start,
+        initargs=(sessions.conninfo_of(own),),
+    ) as workers:
         try:
             yield zip(lasts, workers.map(_Worker.examine, firsts, lasts), strict=True)
         finally:
@@ -168,6 +190,11 @@ def _head(connection: Connection[Any], at: int | None = None) -> LogHead:
 
 def _refuse_other(connection: Connection[Any], head: LogHead, against: LogHead) -> None:
     if against.position > head.position:
-        raise LogAltered(head.position + 1, f"the event is missing; the log went up to {against.position} when its head was kept")
+        raise LogAltered(
+            head.position + 1,
+            f"the event is missing; the log went up to {against.position} when its head was kept",
+        )
     if _head(connection, against.position) != against:
-        raise LogAltered(against.position, "the log up to here is another one than the one whose head was kept")
+        raise LogAltered(
+            against.position, "the log up to here is another one than the one whose head was kept"
+        )

@@ -10,7 +10,11 @@ from rosterlog.projections.verify import catalog
 
 _LOG = "log."
 
-INDEXES = {name.removeprefix(_LOG): definition for name, definition in catalog.expected()["index"].items() if name.startswith(_LOG)}
+INDEXES = {
+    name.removeprefix(_LOG): definition
+    for name, definition in catalog.expected()["index"].items()
+    if name.startswith(_LOG)
+}
 """Every index of the log by its name, as the statement that makes it."""
 CONSTRAINTS = {
     name.rpartition(" ")[2]: kind[0]
@@ -44,7 +48,9 @@ def make_anew(connection: Connection[Any], name: str) -> None:
     connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS log.{name}".encode())
     connection.execute(definition.replace(" INDEX ", " INDEX CONCURRENTLY ", 1).encode())
     if name in CONSTRAINTS:
-        connection.execute(f"ALTER TABLE {table} ADD CONSTRAINT {name} {CONSTRAINTS[name]} USING INDEX {name}".encode())
+        connection.execute(
+            f"ALTER TABLE {table} ADD CONSTRAINT {name} {CONSTRAINTS[name]} USING INDEX {name}".encode()
+        )
 
 
 def rebuild(connection: Connection[Any], name: str) -> None:

@@ -1,8 +1,8 @@
 """Mending what follows from the log's events: its derived columns, its index of endings, and its indexes.
 
-What the digest covers is never touched. The log refuses changes by triggers, which only its owner can switch off: that happens
-in a transaction of its own for each stretch that has something to mend, under the append's lock, and they are on again when it
-commits.
+What the digest covers is never touched. The log refuses changes by triggers, which only its owner
+can switch off: that happens in a transaction of its own for each stretch that has something to
+mend, under the append's lock, and they are on again when it commits.
 """
 
 from collections.abc import Iterator
@@ -45,11 +45,17 @@ class Mended:
         return bool(self.indexes or self.columns or self.endings)
 
 
-def mend(connection: Connection[Any], on_progress: Progress = lambda *_: None, *, dry_run: bool = False, reindex: bool = False) -> Mended:
+def mend(
+    connection: Connection[Any],
+    on_progress: Progress = lambda *_: None,
+    *,
+    dry_run: bool = False,
+    reindex: bool = False,
+) -> Mended:
     """Mend over a connection of the log's owner that commits by itself; with `dry_run` only find what there is to mend.
 
-    With `reindex` all indexes are written anew, such as after a change of the operating system's order of characters. Raises
-    `LogAltered` at an event that can't be read, which nothing mends.
+    With `reindex` all indexes are written anew, such as after a change of the operating system's
+    order of characters. Raises `LogAltered` at an event that can't be read, which nothing mends.
     """
     # The indexes first: the rest is found by them. The columns next: the endings follow from them.
     mended = Mended(indexes=list(log_indexes.broken(connection)))
@@ -61,7 +67,9 @@ def mend(connection: Connection[Any], on_progress: Progress = lambda *_: None, *
         mended.columns += _mend_columns(connection, derivation, first, last, dry_run=dry_run)
         on_progress(last, 2 * head)
     for first, last in _stretches(head):
-        mended.endings += _mend_endings(connection, 0 if first == 1 else first, _LAST if last == head else last, dry_run=dry_run)
+        mended.endings += _mend_endings(
+            connection, 0 if first == 1 else first, _LAST if last == head else last, dry_run=dry_run
+        )
         on_progress(head + last, 2 * head)
     return mended
 
@@ -84,9 +92,13 @@ def _mend_indexes(connection: Connection[Any], broken: list[str], *, reindex: bo
             log_indexes.rebuild(connection, name)
 
 
-def _mend_columns(connection: Connection[Any], derivation: Derivation, first: int, last: int, *, dry_run: bool) -> list[int]:
+def _mend_columns(
+    connection: Connection[Any], derivation: Derivation, first: int, last: int, *, dry_run: bool
+) -> list[int]:
     wrong: list[tuple[Any, ...]] = []
-    for position, stream, topic, state, *found in connection.execute(_ROWS, [first, last], binary=True):
+    for position, stream, topic, state, *found in connection.execute(
+        _ROWS, [first, last], binary=True
+    ):
         try:
             derived = derivation.columns(stream, topic, state)
         except UndecodableEvent as unreadable:
@@ -99,7 +111,9 @@ def _mend_columns(connection: Connection[Any], derivation: Derivation, first: in
     return [row[0] for row in wrong]
 
 
-def _mend_endings(connection: Connection[Any], first: int, last: int, *, dry_run: bool) -> list[int]:
+def _mend_endings(
+    connection: Connection[Any], first: int, last: int, *, dry_run: bool
+) -> list[int]:
     span = {"first": first, "last": last}
     differing = sorted(row[0] for row in connection.execute(endings.DIFFERING, span))
     if differing and not dry_run:
@@ -118,4 +132,6 @@ def _owning(connection: Connection[Any], table: str) -> Iterator[None]:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [APPEND_LOCK])
         connection.execute(f"ALTER TABLE log.{table} DISABLE TRIGGER {table}_append_only".encode())
         yield
-        connection.execute(f"ALTER TABLE log.{table} ENABLE ALWAYS TRIGGER {table}_append_only".encode())
+        connection.execute(
+            f"ALTER TABLE log.{table} ENABLE ALWAYS TRIGGER {table}_append_only".encode()
+        )

@@ -1,7 +1,8 @@
 """Proof that what is skipped had to be: a record of `log.skips` that nobody made for a reason would hide an event from every roster.
 
-A skip is right where its record agrees with the event at its position, and the projector can't project that event. To see that, the log
-is projected up to each skipped event into shadow tables, and there the event is tried; nothing of it stays.
+A skip is right where its record agrees with the event at its position, and the projector can't
+project that event. To see that, the log is projected up to each skipped event into shadow tables,
+and there the event is tried; nothing of it stays.
 """
 
 from collections.abc import Iterator
@@ -44,7 +45,8 @@ class WrongSkip:
 def verify_skips(conninfo: str) -> Iterator[WrongSkip]:
     """Yield every skip that is not right, by position.
 
-    Raises `CatalogAltered`, and `ShadowInUse` while a rebuild runs. Nothing waits for it but who takes a skip back at the same moment.
+    Raises `CatalogAltered`, and `ShadowInUse` while a rebuild runs. Nothing waits for it but who
+    takes a skip back at the same moment.
     """
     with sessions.connect(conninfo, shadow.LOADING, name="rosterlog verify") as connection:
         catalog.refuse_altered(connection)
@@ -55,7 +57,9 @@ def verify_skips(conninfo: str) -> Iterator[WrongSkip]:
         with connection.transaction(force_rollback=True):
             _create_complete(connection)
             for position, topic, reason, actor, is_there, agrees in records:
-                what = _disagreement(is_there, agrees, reason, actor) or _needlessness(connection, position)
+                what = _disagreement(is_there, agrees, reason, actor) or _needlessness(
+                    connection, position
+                )
                 if what:
                     yield WrongSkip(position, topic, what)
         shadow.release(connection)
@@ -91,4 +95,6 @@ def _needlessness(connection: Connection[Any], position: int) -> str | None:
             project(connection, SHADOW, limit=1, stop=position)
         except (UnknownEvent, psycopg.DataError, psycopg.IntegrityError):
             return None
-    return f"the event can be projected: rosterlog project --unskip {position}, then rosterlog rebuild"
+    return (
+        f"the event can be projected: rosterlog project --unskip {position}, then rosterlog rebuild"
+    )

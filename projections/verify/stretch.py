@@ -1,7 +1,7 @@
 """A stretch of the log, read as raw bytes and checked on its own: several processes check different stretches at the same time.
 
-The first event of a stretch is chained to the digest that is stored before it. The stretch before proves that digest, so where all
-stretches are right, the whole chain is.
+The first event of a stretch is chained to the digest that is stored before it. The stretch before
+proves that digest, so where all stretches are right, the whole chain is.
 """
 
 import struct
@@ -52,9 +52,10 @@ class Wrong:
 class Examined:
     """What was found in a stretch, up to the first event that is wrong.
 
-    A class's event that names no group is of the group of the class's event before it. `assumed` says for each class whose group is
-    not named earlier in the stretch under which group its first event is indexed, and at which position; `groups` says in which
-    group the classes of the stretch are at its end.
+    A class's event that names no group is of the group of the class's event before it. `assumed`
+    says for each class whose group is not named earlier in the stretch under which group its first
+    event is indexed, and at which position; `groups` says in which group the classes of the stretch
+    are at its end.
     """
 
     wrong: Wrong | None = None
@@ -89,12 +90,16 @@ def _raw(connection: Connection[Any]) -> Cursor[Any]:
     return cursor
 
 
-def _first_wrong(rows: list[tuple[bytes, ...]], first: int, last: int, previous: bytes, examined: Examined) -> Wrong | None:
+def _first_wrong(
+    rows: list[tuple[bytes, ...]], first: int, last: int, previous: bytes, examined: Examined
+) -> Wrong | None:
     expected = first
     for sent, stream, version, topic, recorded_at, state, chained, *found in rows:
         (position,) = _POSITION.unpack(sent)
         if position != expected:
-            return Wrong(expected, MISSING) if position > expected else Wrong(position, _NO_POSITION)
+            return (
+                Wrong(expected, MISSING) if position > expected else Wrong(position, _NO_POSITION)
+            )
         previous = digest.link_sent(previous, sent, stream, version, topic, recorded_at, state)
         if previous != chained:
             return Wrong(position, NOT_RECORDED)
@@ -114,10 +119,19 @@ def _first_wrong(rows: list[tuple[bytes, ...]], first: int, last: int, previous:
 def _indexed(topic: bytes, stream: bytes, state: bytes) -> list[bytes | None]:
     """Derive the indexed columns from the event once more, as PostgreSQL sends them; the digest does not cover them."""
     index = _CODEC.index_of(topic.decode(), stream, state)
-    return [value if value is None or value is stream else value.bytes if type(value) is UUID else value.encode() for value in index]
+    return [
+        value
+        if value is None or value is stream
+        else value.bytes
+        if type(value) is UUID
+        else value.encode()
+        for value in index
+    ]
 
 
-def _group(class_id: bytes, named: bytes | None, position: int, found: bytes | None, examined: Examined) -> bytes | None:
+def _group(
+    class_id: bytes, named: bytes | None, position: int, found: bytes | None, examined: Examined
+) -> bytes | None:
     """Return the group that an event of a class is of, and note it."""
     groups = examined.groups
     if named is None and class_id not in groups:

@@ -14,12 +14,15 @@ from rosterlog.projections.verify import catalog
 from rosterlog.projections.verify.log_check import Progress, refuse_ahead
 
 
-def verify_tables(conninfo: str, on_progress: Progress = lambda *_: None, most: int = 1000) -> Iterator[Difference]:
+def verify_tables(
+    conninfo: str, on_progress: Progress = lambda *_: None, most: int = 1000
+) -> Iterator[Difference]:
     """Derive the read tables once more and yield every row that differs, at most so many a table.
 
-    One transaction sees the live tables at one moment, projects the log up to their checkpoint into shadow tables, compares, and rolls
-    back: nothing waits for it, and nothing stays. Raises `CatalogAltered` where the database is not as the migrations make it, and
-    `ShadowInUse` while a rebuild runs.
+    One transaction sees the live tables at one moment, projects the log up to their checkpoint into
+    shadow tables, compares, and rolls back: nothing waits for it, and nothing stays. Raises
+    `CatalogAltered` where the database is not as the migrations make it, and `ShadowInUse` while a
+    rebuild runs.
     """
     with sessions.connect(conninfo, shadow.LOADING, name="rosterlog verify") as connection:
         catalog.refuse_altered(connection)
@@ -28,10 +31,14 @@ def verify_tables(conninfo: str, on_progress: Progress = lambda *_: None, most: 
         with connection.transaction(force_rollback=True):
             row = connection.execute(f"SELECT position FROM {SCHEMA}.checkpoint").fetchone()
             upto = row[0] if row else 0
-            row = connection.execute("SELECT coalesce(max(notification_id), 0) FROM log.events").fetchone()
+            row = connection.execute(
+                "SELECT coalesce(max(notification_id), 0) FROM log.events"
+            ).fetchone()
             refuse_ahead(upto, row[0] if row else 0)
             shadow.create(connection)
-            while (step := project(connection, SHADOW, limit=BATCH, stop=upto, folds=loading.FOLDS)).events:
+            while (
+                step := project(connection, SHADOW, limit=BATCH, stop=upto, folds=loading.FOLDS)
+            ).events:
                 on_progress(step.position, upto)
             loading.finish(connection, SHADOW)
             yield from comparison.differences(connection, most)

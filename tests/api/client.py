@@ -22,13 +22,24 @@ class Api(httpx.Client):
     def new_users(self, count: int) -> list[str]:
         return [self.new_user() for _ in range(count)]
 
-    def new_class(self, group_id: str | None = None, name: str = "Mathematics 7b", **fields: object) -> str:
-        return self._created("/v1/classes", {"group_id": group_id or self.new_group(), "name": name, **fields})
+    def new_class(
+        self, group_id: str | None = None, name: str = "Mathematics 7b", **fields: object
+    ) -> str:
+        return self._created(
+            "/v1/classes", {"group_id": group_id or self.new_group(), "name": name, **fields}
+        )
 
-    def enrol(self, class_id: str, user_id: str | None = None, role: str = "student", **fields: object) -> str:
+    def enrol(
+        self, class_id: str, user_id: str | None = None, role: str = "student", **fields: object
+    ) -> str:
         """Enrol a user, a new one where none is given, and return the user's id."""
         user_id = user_id or self.new_user()
-        done(self.post(f"/v1/classes/{class_id}/members", json={"user_id": user_id, "role": role, **fields}), 201)
+        done(
+            self.post(
+                f"/v1/classes/{class_id}/members", json={"user_id": user_id, "role": role, **fields}
+            ),
+            201,
+        )
         return user_id
 
     def read(self, path: str, **parameters: Any) -> Any:
@@ -80,7 +91,11 @@ def problem(response: httpx.Response, status: int, rule: str) -> dict[str, Any]:
     assert response.headers["content-type"] == "application/problem+json", response.text
     found: dict[str, Any] = response.json()
     assert found.keys() == MEMBERS
-    assert (response.status_code, found["status"], found["type"]) == (status, status, f"/problems/{rule}"), response.text
+    assert (response.status_code, found["status"], found["type"]) == (
+        status,
+        status,
+        f"/problems/{rule}",
+    ), response.text
     assert found["title"]
     assert found["detail"]
     assert found["request_id"] == response.headers["x-request-id"]

@@ -22,7 +22,11 @@ from tests.domain.threads import eventually
 
 
 @contextmanager
-def serving(database: str, settings: Settings | None = None, wrap: Callable[[ASGIApp], ASGIApp] = lambda app: app) -> Iterator[Api]:
+def serving(
+    database: str,
+    settings: Settings | None = None,
+    wrap: Callable[[ASGIApp], ASGIApp] = lambda app: app,
+) -> Iterator[Api]:
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(wrap(create_app(lambda: database, settings)), **OPTIONS))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
@@ -55,7 +59,9 @@ def provider() -> Provider:
 
 
 @pytest.fixture(scope="module")
-def guarded(server: EmbeddedPostgres, provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+def guarded(
+    server: EmbeddedPostgres, provider: Provider, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Api]:
     """Serve all tests of a module, with authentication; the client has no token."""
     keys = tmp_path_factory.mktemp("keys") / "jwks.json"
     provider.write(keys)

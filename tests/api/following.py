@@ -11,7 +11,10 @@ STREAM = {"Accept": "text/event-stream"}
 
 
 def events(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
-    """Yield the data of each event; a comment is yielded as an empty one. Each event has its position as `id`, and no other field."""
+    """Yield the data of each event; a comment is yielded as an empty one.
+
+    Each event has its position as `id`, and no other field.
+    """
     fields: dict[str, str] = {}
     for line in lines:
         if line.startswith(":"):
@@ -29,7 +32,9 @@ def events(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def following(client: httpx.Client, *, last_seen: int | None = None, **parameters: Any) -> Iterator[Iterator[dict[str, Any]]]:
+def following(
+    client: httpx.Client, *, last_seen: int | None = None, **parameters: Any
+) -> Iterator[Iterator[dict[str, Any]]]:
     """Follow the feed for as long as the context lasts."""
     headers = STREAM | ({} if last_seen is None else {"Last-Event-ID": str(last_seen)})
     with client.stream("GET", "/v1/events", headers=headers, params=parameters) as response:

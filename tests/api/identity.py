@@ -36,15 +36,31 @@ class Provider:
 
     @property
     def jwks(self) -> dict[str, Any]:
-        return {"keys": [{**OKPAlgorithm.to_jwk(key.public_key(), as_dict=True), "kid": name} for name, key in self.keys.items()]}
+        return {
+            "keys": [
+                {**OKPAlgorithm.to_jwk(key.public_key(), as_dict=True), "kid": name}
+                for name, key in self.keys.items()
+            ]
+        }
 
     @property
     def public_pem(self) -> bytes:
-        return self.keys[self.current].public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        return (
+            self.keys[self.current]
+            .public_key()
+            .public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        )
 
     def claims(self, **changes: Any) -> dict[str, Any]:
         now = int(time.time())
-        usual = {"iss": ISSUER, "aud": AUDIENCE, "sub": "registrar-7", "iat": now, "exp": now + 600, "scope": " ".join(SCOPES)}
+        usual = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "sub": "registrar-7",
+            "iat": now,
+            "exp": now + 600,
+            "scope": " ".join(SCOPES),
+        }
         return {name: value for name, value in (usual | changes).items() if value is not DROP}
 
     def token(self, *, headers: dict[str, Any] | None = None, **changes: Any) -> str:
@@ -61,7 +77,9 @@ def bearer(token: str) -> dict[str, str]:
 
 def trusting(keys: object, **others: Any) -> Settings:
     """Return settings that trust the provider."""
-    return Settings(auth_keys=str(keys), auth_issuer=ISSUER, auth_audience=AUDIENCE, access_log=False, **others)
+    return Settings(
+        auth_keys=str(keys), auth_issuer=ISSUER, auth_audience=AUDIENCE, access_log=False, **others
+    )
 
 
 class Published(ThreadingHTTPServer):

@@ -64,7 +64,11 @@ class Program(subprocess.Popen[bytes]):
             raise subprocess.TimeoutExpired(self.args, timeout or 0)
         return status
 
-    def communicate(self, input: bytes | None = None, timeout: float | None = None) -> tuple[bytes, bytes]:  # noqa: A002
+    def communicate(
+        self,
+        input: bytes | None = None,  # noqa: A002
+        timeout: float | None = None,
+    ) -> tuple[bytes, bytes]:
         """Return what it writes until its end. Raises `subprocess.TimeoutExpired`."""
         assert input is None
         written = self.stderr.read() if self.stderr else b""
@@ -80,7 +84,9 @@ class Program(subprocess.Popen[bytes]):
 class _Main:
     """What a process does that was forked to be the program."""
 
-    def __init__(self, command: Sequence[str], environment: dict[str, str], outputs: tuple[int, int]) -> None:
+    def __init__(
+        self, command: Sequence[str], environment: dict[str, str], outputs: tuple[int, int]
+    ) -> None:
         self._command = list(command)
         self._environment = environment
         self._outputs = outputs
@@ -115,7 +121,9 @@ def environment(settings: dict[str, str]) -> dict[str, str]:
 def rosterlog(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
-        process = Program(*arguments, env=environment(settings), stdout=stdout.fileno(), stderr=stderr.fileno())
+        process = Program(
+            *arguments, env=environment(settings), stdout=stdout.fileno(), stderr=stderr.fileno()
+        )
         try:
             status = process.wait(SECONDS)
         finally:
@@ -133,7 +141,9 @@ def succeeds(*arguments: str, **settings: str) -> str:
 
 
 @contextmanager
-def started(*arguments: str, stderr: int | None = None, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
+def started(
+    *arguments: str, stderr: int | None = None, **settings: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """Start a command, and kill it if it still runs in the end."""
     with Program(*arguments, env=environment(settings), stderr=stderr) as process:
         try:

@@ -8,7 +8,8 @@ from psycopg import Connection
 ROUNDS = 5
 """In how many rounds every value comes: the settings that matter have up to five."""
 
-# Texts; a setting of this kind that a later release brings makes `values` fail until it stands here.
+# Texts; a setting of this kind that a later release brings makes `values` fail until it stands
+# here.
 TEXTS: dict[str, Sequence[str]] = {
     "DateStyle": ("German, DMY", "SQL, MDY", "Postgres, YMD"),
     "TimeZone": ("Asia/Kathmandu", "America/St_Johns", "Pacific/Apia"),
@@ -36,7 +37,8 @@ PRIVILEGED: dict[str, Sequence[str]] = {
     "deadlock_timeout": ("1",),
 }
 
-# How much is said to the client or to the server's log, and what one transaction is, which can't be set.
+# How much is said to the client or to the server's log, and what one transaction is, which can't be
+# set.
 _OTHER = (
     *("client_min_messages", "icu_validation_level", "debug_", "trace_", "log_"),
     *("transaction_isolation", "transaction_read_only", "transaction_deferrable"),
@@ -61,7 +63,9 @@ HOSTILE_SCHEMA = """
 
 def values(connection: Connection[Any]) -> dict[str, Sequence[str]]:
     """Return the values to try of each setting that anybody may give himself, and of some that a superuser may give."""
-    settings = connection.execute("SELECT name, vartype, enumvals, min_val, max_val, setting FROM pg_settings WHERE context = 'user'")
+    settings = connection.execute(
+        "SELECT name, vartype, enumvals, min_val, max_val, setting FROM pg_settings WHERE context = 'user'"
+    )
     found: dict[str, Sequence[str]] = {}
     for name, kind, names, least, most, now in settings.fetchall():
         if not name.startswith(_OTHER):

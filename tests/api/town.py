@@ -10,7 +10,10 @@ from tests.api.identity import Provider, bearer
 
 @dataclass(frozen=True)
 class Town:
-    """Two schools with a class and a student each. `all` is confined to none of them, `mine` to the first."""
+    """Two schools with a class and a student each.
+
+    `all` is confined to none of them, `mine` to the first.
+    """
 
     all: Api
     provider: Provider
@@ -36,7 +39,9 @@ class Town:
 
     def confined(self, *groups: str) -> Api:
         headers = bearer(self.provider.token(roster_groups=list(groups)))
-        return self.clients.enter_context(Api(base_url=self.all.base_url, headers=headers, timeout=30))
+        return self.clients.enter_context(
+            Api(base_url=self.all.base_url, headers=headers, timeout=30)
+        )
 
 
 @contextmanager

@@ -18,7 +18,21 @@ COPY = """
     COPY log.events (notification_id, originator_id, originator_version, topic, state, recorded_at, digest,
                      class_id, user_id, group_id, previous_group_id, actor, source) FROM STDIN (FORMAT BINARY)
 """
-TYPES = ("int8", "uuid", "int8", "text", "bytea", "timestamptz", "bytea", "uuid", "uuid", "uuid", "uuid", "text", "text")
+TYPES = (
+    "int8",
+    "uuid",
+    "int8",
+    "text",
+    "bytea",
+    "timestamptz",
+    "bytea",
+    "uuid",
+    "uuid",
+    "uuid",
+    "uuid",
+    "text",
+    "text",
+)
 COMMIT = "COMMIT; NOTIFY rosterlog_recorded"
 STATE = b'{"actor":"registrar","reason":null,"source":"api","request_id":"request-1"}'
 
@@ -40,5 +54,18 @@ def register(connection: Connection[Any], head: Head, user: UUID) -> None:
     stored = (position + 1, user, 1, "UserRegistered", recorded_at, STATE)
     with connection.cursor().copy(COPY) as copy:
         copy.set_types(TYPES)
-        copy.write_row((*stored[:4], STATE, recorded_at, digest.link(last, *stored), None, user, None, None, "registrar", "api"))
+        copy.write_row(
+            (
+                *stored[:4],
+                STATE,
+                recorded_at,
+                digest.link(last, *stored),
+                None,
+                user,
+                None,
+                None,
+                "registrar",
+                "api",
+            )
+        )
     connection.execute(COMMIT)

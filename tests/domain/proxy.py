@@ -19,7 +19,9 @@ class CuttingProxy:
         parts = conninfo_to_dict(conninfo)
         self._server = f"{parts['host']}/.s.PGSQL.{parts.get('port', 5432)}"
         self._listening = socket.create_server(("127.0.0.1", 0))
-        self.conninfo = make_conninfo(conninfo, host="127.0.0.1", port=self._listening.getsockname()[1])
+        self.conninfo = make_conninfo(
+            conninfo, host="127.0.0.1", port=self._listening.getsockname()[1]
+        )
         self.cut_after_commit = False
         self.wait_for_answer = True
         self.cuts = 0
@@ -34,7 +36,9 @@ class CuttingProxy:
                 client, _ = self._listening.accept()
                 server = socket.socket(socket.AF_UNIX)
                 server.connect(self._server)
-                threading.Thread(target=self._from_client, args=[client, server], daemon=True).start()
+                threading.Thread(
+                    target=self._from_client, args=[client, server], daemon=True
+                ).start()
 
     def _from_client(self, client: socket.socket, server: socket.socket) -> None:
         threading.Thread(target=_pump, args=[server, client], daemon=True).start()
@@ -52,7 +56,8 @@ class CuttingProxy:
         _end(client)
         server.sendall(commit)
         if self.wait_for_answer:
-            # The server commits, answers into the void, and sees only then that nobody is there any more.
+            # The server commits, answers into the void, and sees only then that nobody is there any
+            # more.
             server.shutdown(socket.SHUT_WR)
         else:
             _end(server)
@@ -78,7 +83,9 @@ class MessageProxy:
         self._server = f"{parts['host']}/.s.PGSQL.{parts.get('port', 5432)}"
         self._listening = socket.create_server(("127.0.0.1", 0))
         port = self._listening.getsockname()[1]
-        self.conninfo = make_conninfo(conninfo, host="127.0.0.1", port=port, sslmode="disable", gssencmode="disable")
+        self.conninfo = make_conninfo(
+            conninfo, host="127.0.0.1", port=port, sslmode="disable", gssencmode="disable"
+        )
         self.done: list[bytes] = []
         """What was cut: the messages."""
         self.refuses = False

@@ -15,13 +15,23 @@ CLASS = UUID("0a0a0a0a-0000-4000-8000-000000000001")
 GROUP = UUID("0b0b0b0b-0000-4000-8000-000000000002")
 OTHER_GROUP = UUID("0b0b0b0b-0000-4000-8000-000000000003")
 USER = UUID("0c0c0c0c-0000-4000-8000-000000000004")
-SETTINGS = {"room": "B 12", "seats": 30, "ratio": 0.5, "lab": True, "note": None, "tags": ["ü", "🎓"], "nested": {"deep": [1]}}
+SETTINGS = {
+    "room": "B 12",
+    "seats": 30,
+    "ratio": 0.5,
+    "lab": True,
+    "note": None,
+    "tags": ["ü", "🎓"],
+    "nested": {"deep": [1]},
+}
 DAY = date(2025, 9, 1)
 
 
 def samples() -> dict[str, RosterEvent]:
     """Return the events by topic, recorded through the aggregates' own verbs."""
-    because = Provenance(actor="registrar-7", source="import:2025-09", request_id="request-1", reason="term start")
+    because = Provenance(
+        actor="registrar-7", source="import:2025-09", request_id="request-1", reason="term start"
+    )
     plain = Provenance(actor="registrar-7", source="api")
     group = Group.create(GROUP, "Nordschule", because)
     group.rename("Südschule", because)

@@ -7,9 +7,24 @@ import msgspec
 import pytest
 from psycopg import Connection
 
-from rosterlog.domain.bulk import Enrolment, Items, Member, Refused, Registration, RosterRules, outcomes
+from rosterlog.domain.bulk import (
+    Enrolment,
+    Items,
+    Member,
+    Refused,
+    Registration,
+    RosterRules,
+    outcomes,
+)
 from rosterlog.domain.deciding.decision import Outcome
-from rosterlog.domain.errors import ClassArchived, ClassDeleted, ItemsRefused, MembersRefused, TooManyWithdrawals, VersionStale
+from rosterlog.domain.errors import (
+    ClassArchived,
+    ClassDeleted,
+    ItemsRefused,
+    MembersRefused,
+    TooManyWithdrawals,
+    VersionStale,
+)
 from rosterlog.domain.roster import Roster
 from rosterlog.domain.values import Role
 from tests.conftest import by
@@ -33,7 +48,12 @@ def school(roster: Roster) -> Roster:
 
 
 def members(**roles: Role) -> Items[Member]:
-    return Items([Member({"anna": ANNA, "ben": BEN, "carl": CARL, "nobody": NOBODY}[name], role) for name, role in roles.items()])
+    return Items(
+        [
+            Member({"anna": ANNA, "ben": BEN, "carl": CARL, "nobody": NOBODY}[name], role)
+            for name, role in roles.items()
+        ]
+    )
 
 
 def result(outcome: Outcome) -> dict[str, Any]:
@@ -59,13 +79,21 @@ def test_a_roster_is_set_by_the_fewest_events(school: Roster, connection: Connec
             {"user_id": str(BEN), "change": "role_changed", "role": "teacher", "previous_role": "student"},
         ],
     }  # fmt: skip
-    assert connection.execute("SELECT count(DISTINCT recorded_at) FROM log.events WHERE notification_id > 8").fetchone() == (1,)
+    assert connection.execute(
+        "SELECT count(DISTINCT recorded_at) FROM log.events WHERE notification_id > 8"
+    ).fetchone() == (1,)
 
 
 def test_setting_the_same_roster_again_changes_nothing(school: Roster) -> None:
     outcome = school.set_members(CLASS, members(ben=STUDENT, anna=TEACHER), by())
     assert (outcome.changed, outcome.position, outcome.version) == (False, 8, 3)
-    assert result(outcome) == {"enrolled": 0, "role_changed": 0, "withdrawn": 0, "unchanged": 2, "changes": []}
+    assert result(outcome) == {
+        "enrolled": 0,
+        "role_changed": 0,
+        "withdrawn": 0,
+        "unchanged": 2,
+        "changes": [],
+    }
 
 
 def test_a_dry_run_shows_the_changes_and_records_nothing(school: Roster) -> None:
@@ -77,16 +105,25 @@ def test_a_dry_run_shows_the_changes_and_records_nothing(school: Roster) -> None
 def test_what_looks_like_half_a_roster_is_refused(school: Roster) -> None:
     for dry_run in (True, False):
         with pytest.raises(TooManyWithdrawals):
-            school.set_members(CLASS, members(), by(), rules=RosterRules(dry_run, max_withdrawals=1))
+            school.set_members(
+                CLASS, members(), by(), rules=RosterRules(dry_run, max_withdrawals=1)
+            )
     assert recorded(school) == []
-    assert result(school.set_members(CLASS, members(), by(), rules=RosterRules(max_withdrawals=2)))["withdrawn"] == 2
+    assert (
+        result(school.set_members(CLASS, members(), by(), rules=RosterRules(max_withdrawals=2)))[
+            "withdrawn"
+        ]
+        == 2
+    )
 
 
 def enrolled(roster: Roster, count: int) -> list[UUID]:
     """Enrol so many new students in Art, and return them."""
     students = [UUID(int=1000 + number) for number in range(count)]
     roster.register_many(BATCH, Items([Registration(student) for student in students]), by())
-    roster.enrol_many(BATCH, Items([Enrolment(ART, student, STUDENT) for student in students]), by())
+    roster.enrol_many(
+        BATCH, Items([Enrolment(ART, student, STUDENT) for student in students]), by()
+    )
     return students
 
 
@@ -106,7 +143,10 @@ def test_without_a_limit_half_of_a_roster_or_a_few_may_go_but_not_all(
     for dry_run in (True, False):
         rules = RosterRules(dry_run, few=few)
         if allowed:
-            assert result(school.set_members(ART, staying, by(), rules=rules))["withdrawn"] == present - stay
+            assert (
+                result(school.set_members(ART, staying, by(), rules=rules))["withdrawn"]
+                == present - stay
+            )
         else:
             with pytest.raises(TooManyWithdrawals, match=f"max_withdrawals={present - stay}"):
                 school.set_members(ART, staying, by(), rules=rules)
@@ -117,7 +157,14 @@ def test_a_roster_whose_members_are_all_replaced_is_half_a_roster_too(school: Ro
     enrolled(school, 6)
     with pytest.raises(TooManyWithdrawals):
         school.set_members(ART, members(carl=STUDENT), by())
-    assert result(school.set_members(ART, members(carl=STUDENT), by(), rules=RosterRules(max_withdrawals=6)))["withdrawn"] == 6
+    assert (
+        result(
+            school.set_members(
+                ART, members(carl=STUDENT), by(), rules=RosterRules(max_withdrawals=6)
+            )
+        )["withdrawn"]
+        == 6
+    )
 
 
 def test_a_roster_with_members_that_cannot_be_names_all_of_them(school: Roster) -> None:
@@ -133,11 +180,15 @@ def test_a_roster_with_members_that_cannot_be_names_all_of_them(school: Roster) 
 
 def test_a_removed_user_is_no_member_to_withdraw(school: Roster) -> None:
     school.remove_user(ANNA, by())
-    outcome = school.set_members(CLASS, members(ben=STUDENT), by(), rules=RosterRules(max_withdrawals=0))
+    outcome = school.set_members(
+        CLASS, members(ben=STUDENT), by(), rules=RosterRules(max_withdrawals=0)
+    )
     assert (outcome.changed, result(outcome)["unchanged"]) == (False, 1)
 
 
-def test_a_roster_is_set_only_of_a_class_that_takes_it_at_the_version_expected(school: Roster) -> None:
+def test_a_roster_is_set_only_of_a_class_that_takes_it_at_the_version_expected(
+    school: Roster,
+) -> None:
     with pytest.raises(VersionStale):
         school.set_members(CLASS, members(), by(), expected=2)
     school.archive_class(CLASS, by())
@@ -162,8 +213,24 @@ MIXED: Items[Enrolment] = Items(
         Enrolment(GROUP, ANNA, TEACHER),
     ]
 )
-OUTCOMES = ["enrolled", "unchanged", "refused", "unchanged", "refused", "refused", "refused", "enrolled", "refused"]
-RULES = ["enrolled-in-other-role", "user-unknown", "class-unknown", "invalid-request", "class-unknown"]
+OUTCOMES = [
+    "enrolled",
+    "unchanged",
+    "refused",
+    "unchanged",
+    "refused",
+    "refused",
+    "refused",
+    "enrolled",
+    "refused",
+]
+RULES = [
+    "enrolled-in-other-role",
+    "user-unknown",
+    "class-unknown",
+    "invalid-request",
+    "class-unknown",
+]
 
 
 def test_each_enrolment_is_decided_on_what_those_before_it_left_and_the_good_ones_are_one_append(
@@ -174,7 +241,9 @@ def test_each_enrolment_is_decided_on_what_those_before_it_left_and_the_good_one
     assert [one["outcome"] for one in items] == OUTCOMES
     assert [one["rule"] for one in items if one["outcome"] == "refused"] == RULES
     assert (outcome.id, outcome.position, recorded(school)) == (BATCH, 10, ["MemberEnrolled"] * 2)
-    assert connection.execute("SELECT count(DISTINCT recorded_at) FROM log.events WHERE notification_id > 8").fetchone() == (1,)
+    assert connection.execute(
+        "SELECT count(DISTINCT recorded_at) FROM log.events WHERE notification_id > 8"
+    ).fetchone() == (1,)
 
 
 def test_all_or_nothing_records_nothing_where_one_is_refused(school: Roster) -> None:
@@ -192,14 +261,24 @@ def test_users_are_registered_many_at_a_time(school: Roster) -> None:
     items = Items([Registration(one) for one in (new, ANNA, new, BEN, CLASS)])
     outcome = school.register_many(BATCH, items, by())
     found = outcomes(items, result(outcome))
-    assert [one["outcome"] for one in found] == ["registered", "unchanged", "unchanged", "refused", "refused"]
+    assert [one["outcome"] for one in found] == [
+        "registered",
+        "unchanged",
+        "unchanged",
+        "refused",
+        "refused",
+    ]
     assert [one.get("rule") for one in found[3:]] == ["user-removed", "id-taken"]
     assert outcome.position == 10
 
 
 def test_what_many_items_came_to_is_kept_in_a_few_bytes_each_and_read_whole(school: Roster) -> None:
-    given: list[Enrolment | Refused] = [Enrolment(CLASS, UUID(int=number), STUDENT) for number in range(10_000, 15_000)]
-    given += [Refused("invalid-request", "wrong", ({"pointer": "/items/1", "detail": "x" * 500},), 1)] * 5_000
+    given: list[Enrolment | Refused] = [
+        Enrolment(CLASS, UUID(int=number), STUDENT) for number in range(10_000, 15_000)
+    ]
+    given += [
+        Refused("invalid-request", "wrong", ({"pointer": "/items/1", "detail": "x" * 500},), 1)
+    ] * 5_000
     outcome = school.enrol_many(BATCH, Items(given), by())
     assert len(msgspec.json.encode(outcome.result)) < 4 * len(given)
     found = outcomes(Items(given), msgspec.json.decode(msgspec.json.encode(outcome.result)))
@@ -208,10 +287,17 @@ def test_what_many_items_came_to_is_kept_in_a_few_bytes_each_and_read_whole(scho
 
 
 def test_what_a_release_before_kept_is_read(school: Roster) -> None:
-    kept = [{"outcome": "enrolled"}, {"outcome": "refused", "rule": "user-unknown", "detail": "There is no user 7."}]
+    kept = [
+        {"outcome": "enrolled"},
+        {"outcome": "refused", "rule": "user-unknown", "detail": "There is no user 7."},
+    ]
     assert outcomes(Items([Enrolment(CLASS, ANNA, STUDENT)] * 2), {"items": kept}) == kept
 
 
 def test_nothing_to_do_is_no_append(school: Roster) -> None:
     outcome = school.enrol_many(BATCH, Items([]), by(), atomic=True)
-    assert (outcome.changed, outcome.position, outcomes(Items([]), result(outcome))) == (False, 8, [])
+    assert (outcome.changed, outcome.position, outcomes(Items([]), result(outcome))) == (
+        False,
+        8,
+        [],
+    )

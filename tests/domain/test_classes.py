@@ -40,14 +40,20 @@ def test_creating_a_class_starts_its_stream() -> None:
     assert (event.name, event.settings, event.reason) == ("Maths", {"room": 1}, "term")
 
 
-@pytest.mark.parametrize(("name", "settings"), [("", {}), ("x" * 101, {}), ("Maths", {"x": float("nan")})])
-def test_a_class_with_an_invalid_name_or_invalid_settings_is_not_created(name: str, settings: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("name", "settings"), [("", {}), ("x" * 101, {}), ("Maths", {"x": float("nan")})]
+)
+def test_a_class_with_an_invalid_name_or_invalid_settings_is_not_created(
+    name: str, settings: dict[str, Any]
+) -> None:
     with pytest.raises(InvalidValue):
         Class.create(ID, GROUP, name, settings, by())
 
 
 def test_renaming_records_both_names() -> None:
-    given(maths()).when(lambda c: c.rename(" Physics ", by())).then(Class.Renamed, name="Physics", previous_name="Maths")
+    given(maths()).when(lambda c: c.rename(" Physics ", by())).then(
+        Class.Renamed, name="Physics", previous_name="Maths"
+    )
 
 
 def test_renaming_to_an_invalid_name_is_refused() -> None:
@@ -64,15 +70,21 @@ def test_changing_settings_replaces_them_whole_and_records_both() -> None:
 
 
 def test_settings_that_differ_only_in_type_are_a_change() -> None:
-    given(maths()).when(lambda c: c.change_settings({"room": True}, by())).then(Class.SettingsChanged, settings={"room": True})
+    given(maths()).when(lambda c: c.change_settings({"room": True}, by())).then(
+        Class.SettingsChanged, settings={"room": True}
+    )
 
 
 def test_changing_to_invalid_settings_is_refused() -> None:
-    given(maths()).when(lambda c: c.change_settings({"x": 2**53 + 1}, by())).then_refused(InvalidValue)
+    given(maths()).when(lambda c: c.change_settings({"x": 2**53 + 1}, by())).then_refused(
+        InvalidValue
+    )
 
 
 def test_moving_records_both_groups() -> None:
-    given(maths()).when(lambda c: c.move(OTHER_GROUP, by())).then(Class.Moved, group_id=OTHER_GROUP, previous_group_id=GROUP)
+    given(maths()).when(lambda c: c.move(OTHER_GROUP, by())).then(
+        Class.Moved, group_id=OTHER_GROUP, previous_group_id=GROUP
+    )
 
 
 def test_archiving_and_restoring_keep_the_roster() -> None:
@@ -98,13 +110,21 @@ def test_enrolling_records_role_and_effective_date() -> None:
 
 
 def test_several_teachers_may_share_a_class() -> None:
-    class_ = given(maths(), lambda c: c.enrol(USER, TEACHER, by())).when(lambda c: c.enrol(ID, TEACHER, by())).then(Class.MemberEnrolled)
+    class_ = (
+        given(maths(), lambda c: c.enrol(USER, TEACHER, by()))
+        .when(lambda c: c.enrol(ID, TEACHER, by()))
+        .then(Class.MemberEnrolled)
+    )
     assert set(class_.members.values()) == {TEACHER}
     assert len(class_.members) == 2
 
 
 def test_enrolling_in_another_role_is_refused_and_names_the_role() -> None:
-    error = given(maths(), enrolled).when(lambda c: c.enrol(USER, TEACHER, by())).then_refused(EnrolledInOtherRole)
+    error = (
+        given(maths(), enrolled)
+        .when(lambda c: c.enrol(USER, TEACHER, by()))
+        .then_refused(EnrolledInOtherRole)
+    )
     assert error.facts["role"] == STUDENT
 
 
@@ -112,7 +132,9 @@ def test_changing_a_role_records_both_roles() -> None:
     class_ = (
         given(maths(), enrolled)
         .when(lambda c: c.change_role(USER, TEACHER, by(), DAY))
-        .then(Class.RoleChanged, user_id=USER, role=TEACHER, previous_role=STUDENT, effective_on=DAY)
+        .then(
+            Class.RoleChanged, user_id=USER, role=TEACHER, previous_role=STUDENT, effective_on=DAY
+        )
     )
     assert class_.members == {USER: TEACHER}
 
@@ -155,7 +177,9 @@ CHANGE: dict[str, Command] = {
 
 @pytest.mark.parametrize("command", NO_CHANGE.values(), ids=NO_CHANGE)
 @pytest.mark.parametrize("past", [[enrolled], [enrolled, archived]], ids=["in use", "archived"])
-def test_what_would_change_nothing_records_nothing_archived_or_not(command: Command, past: list[Command]) -> None:
+def test_what_would_change_nothing_records_nothing_archived_or_not(
+    command: Command, past: list[Command]
+) -> None:
     given(maths(), *past).when(command).then_nothing()
 
 
@@ -184,7 +208,9 @@ def test_archiving_twice_and_restoring_twice_record_nothing() -> None:
         ((GROUP, "Maths", {"room": True}), False),
     ],
 )
-def test_a_class_remembers_the_content_it_was_created_with(content: tuple[UUID, str, dict[str, Any]], same: bool) -> None:
+def test_a_class_remembers_the_content_it_was_created_with(
+    content: tuple[UUID, str, dict[str, Any]], same: bool
+) -> None:
     class_ = maths()
     class_.rename("Physics", by())
     class_.change_settings({}, by())
@@ -198,4 +224,9 @@ def test_a_decision_on_a_copy_leaves_no_trace_on_the_original() -> None:
     copied = copy(class_)
     copied.enrol(USER, STUDENT, by())
     copied.rename("Physics", by())
-    assert (class_.members, class_.name, class_.version, class_.collect_events()) == ({}, "Maths", 1, [])
+    assert (class_.members, class_.name, class_.version, class_.collect_events()) == (
+        {},
+        "Maths",
+        1,
+        [],
+    )

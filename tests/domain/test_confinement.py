@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from psycopg import Connection
 
 from rosterlog.api.ops.embedded import EmbeddedPostgres
-from rosterlog.domain.errors import ClassUnknown, DomainError, GroupUnknown, IdTaken, MemberUnknown, UserRemoved, UserUnknown
+from rosterlog.domain.errors import (
+    ClassUnknown,
+    DomainError,
+    GroupUnknown,
+    IdTaken,
+    MemberUnknown,
+    UserRemoved,
+    UserUnknown,
+)
 from rosterlog.domain.log.event_store import PostgresLog
 from rosterlog.domain.roster import Roster
 from rosterlog.domain.values import Role
@@ -41,7 +49,9 @@ def elsewhere(log: PostgresLog, school: UUID) -> Roster:
     return other
 
 
-def test_a_class_that_another_process_moved_away_is_unknown_at_once(roster: Roster, school: UUID, elsewhere: Roster) -> None:
+def test_a_class_that_another_process_moved_away_is_unknown_at_once(
+    roster: Roster, school: UUID, elsewhere: Roster
+) -> None:
     rename = elsewhere.change_class.within(ONLY_MINE)
     roster.change_class(school, by(), group_id=OTHER)
     with pytest.raises(ClassUnknown):
@@ -63,7 +73,9 @@ def test_a_class_that_moves_to_and_fro_is_changed_only_where_it_is_ones_own(
                 elsewhere.change_class.within(ONLY_MINE)(school, by(), name=f"Art {number}")
 
     assert together(move, rename) == [None, None]
-    renamed = connection.execute("SELECT DISTINCT group_id FROM log.events WHERE topic = 'ClassRenamed'").fetchall()
+    renamed = connection.execute(
+        "SELECT DISTINCT group_id FROM log.events WHERE topic = 'ClassRenamed'"
+    ).fetchall()
     assert renamed == [(MINE,)]
 
 
@@ -71,7 +83,9 @@ def test_a_move_needs_both_groups_in_the_same_command(roster: Roster, school: UU
     for groups in (ONLY_MINE, frozenset({OTHER})):
         with pytest.raises(GroupUnknown if MINE in groups else ClassUnknown):
             roster.change_class.within(groups)(school, by(), group_id=OTHER, name="Music")
-    assert roster.change_class.within(frozenset({MINE, OTHER}))(school, by(), group_id=OTHER).changed
+    assert roster.change_class.within(frozenset({MINE, OTHER}))(
+        school, by(), group_id=OTHER
+    ).changed
 
 
 def test_an_id_that_is_used_elsewhere_is_taken(roster: Roster, school: UUID) -> None:
@@ -83,27 +97,40 @@ def test_an_id_that_is_used_elsewhere_is_taken(roster: Roster, school: UUID) -> 
         roster.create_class.within(ONLY_MINE)(school, OTHER, "Art", {}, by())
 
 
-def test_a_removed_user_is_gone_to_one_and_unknown_to_the_other(roster: Roster, school: UUID) -> None:
+def test_a_removed_user_is_gone_to_one_and_unknown_to_the_other(
+    roster: Roster, school: UUID
+) -> None:
     user = uuid4()
     roster.register_user(user, by())
     roster.enrol.within(ONLY_MINE)(school, user, Role.STUDENT, by())
     roster.remove_user(user, by())
-    for groups, enrolling, changing in ((None, UserRemoved, UserRemoved), (ONLY_MINE, UserUnknown, MemberUnknown)):
+    for groups, enrolling, changing in (
+        (None, UserRemoved, UserRemoved),
+        (ONLY_MINE, UserUnknown, MemberUnknown),
+    ):
         with pytest.raises(enrolling):
             roster.enrol.within(groups)(school, user, Role.TEACHER, by())
         with pytest.raises(changing):
             roster.change_role.within(groups)(school, user, Role.TEACHER, by())
 
 
-def names_hidden(command: Command, groups: frozenset[str], model: Model, last_group: dict[str, str]) -> bool:
+def names_hidden(
+    command: Command, groups: frozenset[str], model: Model, last_group: dict[str, str]
+) -> bool:
     """Tell whether a command names a group or class that was created and is of none of the groups."""
     verb, *arguments = command
     if verb == "withdraw":
         # Nobody looks at the thing that is no member: what it is does not matter.
         arguments = arguments[:1]
     named = {value for value in arguments if isinstance(value, str)}
-    named |= {change["group_id"] for change in arguments if isinstance(change, dict) and "group_id" in change}
-    made = {id_ for id_ in named & model.created.keys() if model.created[id_][0] in {"group", "class"}}
+    named |= {
+        change["group_id"]
+        for change in arguments
+        if isinstance(change, dict) and "group_id" in change
+    }
+    made = {
+        id_ for id_ in named & model.created.keys() if model.created[id_][0] in {"group", "class"}
+    }
     return any(last_group.get(id_, id_) not in groups for id_ in made)
 
 
@@ -119,7 +146,10 @@ def test_who_is_confined_is_accepted_where_the_model_has_what_is_named_in_the_gr
     server: EmbeddedPostgres, past: list[tuple[Command, bool]]
 ) -> None:
     model, groups, last_group = Model(), frozenset({"g1", "g3"}), dict[str, str]()
-    with fresh_database(server, TEMPLATE) as database, closing(PostgresLog(database, pool_size=1)) as log:
+    with (
+        fresh_database(server, TEMPLATE) as database,
+        closing(PostgresLog(database, pool_size=1)) as log,
+    ):
         roster = Roster(log)
         for command, confined in [*((start, False) for start in START), *past]:
             verb, *arguments = command
@@ -127,14 +157,19 @@ def test_who_is_confined_is_accepted_where_the_model_has_what_is_named_in_the_gr
             hidden = is_confined and names_hidden(command, groups, model, last_group)
             expected = not hidden and getattr(model, verb)(*arguments)
             last_group |= {id_: class_.group_id for id_, class_ in model.classes.items()}
-            assert accepted(roster, command, groups if is_confined else None) is expected, (command, is_confined)
+            assert accepted(roster, command, groups if is_confined else None) is expected, (
+                command,
+                is_confined,
+            )
 
 
 def accepted(roster: Roster, command: Command, groups: frozenset[str] | None) -> bool:
     verb, *arguments = command
     positional = [real(argument) for argument in arguments]
     change = positional.pop() if verb == "change_class" else {}
-    given_by = getattr(roster, verb).within(None if groups is None else frozenset(IDS[group] for group in groups))
+    given_by = getattr(roster, verb).within(
+        None if groups is None else frozenset(IDS[group] for group in groups)
+    )
     try:
         given_by(*positional, by(), **{key: real(value) for key, value in change.items()})
     except DomainError:

@@ -30,7 +30,11 @@ def test_creating_a_group_starts_its_stream_with_the_trimmed_name() -> None:
 
 
 def test_renaming_records_both_names() -> None:
-    group = given(north()).when(lambda g: g.rename(" South ", by())).then(Group.Renamed, name="South", previous_name="North")
+    group = (
+        given(north())
+        .when(lambda g: g.rename(" South ", by()))
+        .then(Group.Renamed, name="South", previous_name="North")
+    )
     assert (group.name, group.version) == ("South", 2)
 
 
@@ -39,11 +43,18 @@ def test_renaming_to_the_same_name_records_nothing() -> None:
 
 
 def test_renaming_to_no_name_is_refused() -> None:
-    assert given(north()).when(lambda g: g.rename(" ", by())).then_refused(InvalidValue).field == "name"
+    assert (
+        given(north()).when(lambda g: g.rename(" ", by())).then_refused(InvalidValue).field
+        == "name"
+    )
 
 
 def test_deleting_records_who_and_why() -> None:
-    group = given(north()).when(lambda g: g.delete(by("head", "merged"))).then(Group.Deleted, actor="head", reason="merged")
+    group = (
+        given(north())
+        .when(lambda g: g.delete(by("head", "merged")))
+        .then(Group.Deleted, actor="head", reason="merged")
+    )
     assert group.deleted
 
 
@@ -51,7 +62,9 @@ def test_deleting_again_records_nothing() -> None:
     given(north(), lambda g: g.delete(by())).when(lambda g: g.delete(by())).then_nothing()
 
 
-@pytest.mark.parametrize(("name", "same"), [("North", True), ("  North ", True), ("South", False), ("north", False)])
+@pytest.mark.parametrize(
+    ("name", "same"), [("North", True), ("  North ", True), ("South", False), ("north", False)]
+)
 def test_a_group_remembers_the_name_it_was_created_with(name: str, same: bool) -> None:
     group = north()
     group.rename("South", by())

@@ -85,10 +85,25 @@ COMMANDS: dict[str, tuple[Command, list[str], UUID, int]] = {
     "delete_group": (lambda r: r.delete_group(GROUP, by()), ["GroupDeleted"], GROUP, 2),
     "register_user": (lambda r: r.register_user(NOBODY, by()), ["UserRegistered"], NOBODY, 1),
     "remove_user": (lambda r: r.remove_user(USER, by()), ["UserRemoved"], USER, 2),
-    "create_class": (lambda r: r.create_class(NOBODY, GROUP, "Art", {}, by()), ["ClassCreated"], NOBODY, 1),
+    "create_class": (
+        lambda r: r.create_class(NOBODY, GROUP, "Art", {}, by()),
+        ["ClassCreated"],
+        NOBODY,
+        1,
+    ),
     "rename_class": (lambda r: r.change_class(CLASS, by(), name="Art"), ["ClassRenamed"], CLASS, 3),
-    "change_settings": (lambda r: r.change_class(CLASS, by(), settings={}), ["ClassSettingsChanged"], CLASS, 3),
-    "move_class": (lambda r: r.change_class(CLASS, by(), group_id=OTHER_GROUP), ["ClassMoved"], CLASS, 3),
+    "change_settings": (
+        lambda r: r.change_class(CLASS, by(), settings={}),
+        ["ClassSettingsChanged"],
+        CLASS,
+        3,
+    ),
+    "move_class": (
+        lambda r: r.change_class(CLASS, by(), group_id=OTHER_GROUP),
+        ["ClassMoved"],
+        CLASS,
+        3,
+    ),
     "change_class": (
         lambda r: r.change_class(CLASS, by(), name="Art", settings={}, group_id=OTHER_GROUP),
         ["ClassRenamed", "ClassSettingsChanged", "ClassMoved"],
@@ -101,11 +116,21 @@ COMMANDS: dict[str, tuple[Command, list[str], UUID, int]] = {
     "change_role": (lambda r: r.change_role(CLASS, USER, TEACHER, by()), ["RoleChanged"], CLASS, 3),
     "withdraw": (lambda r: r.withdraw(CLASS, USER, by()), ["MemberWithdrawn"], CLASS, 3),
 }
-OF_THE_CLASS = ["rename_class", "change_settings", "move_class", "change_class", "enrol", "change_role", "withdraw"]
+OF_THE_CLASS = [
+    "rename_class",
+    "change_settings",
+    "move_class",
+    "change_class",
+    "enrol",
+    "change_role",
+    "withdraw",
+]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_records_its_events_and_reports_version_and_position(roster: Roster, name: str) -> None:
+def test_a_command_records_its_events_and_reports_version_and_position(
+    roster: Roster, name: str
+) -> None:
     command, expected, stream, version = COMMANDS[name]
     assert command(roster) == Outcome(stream, version, 6 + len(expected), changed=True)
     assert topics(roster) == expected
@@ -114,7 +139,12 @@ def test_a_command_records_its_events_and_reports_version_and_position(roster: R
 def test_provenance_and_effective_date_are_recorded_with_the_event(roster: Roster) -> None:
     roster.enrol(CLASS, OTHER_USER, TEACHER, by("head", "cover"), effective_on=date(2025, 9, 1))
     event: Any = list(roster.events.get(CLASS))[-1]
-    assert (event.actor, event.reason, event.source, event.request_id) == ("head", "cover", "api", "request-1")
+    assert (event.actor, event.reason, event.source, event.request_id) == (
+        "head",
+        "cover",
+        "api",
+        "request-1",
+    )
     assert event.effective_on == date(2025, 9, 1)
 
 
@@ -134,7 +164,9 @@ def test_provenance_and_effective_date_are_recorded_with_the_event(roster: Roste
         lambda r: r.withdraw(CLASS, NOBODY, by()),
     ],
 )
-def test_a_command_that_would_change_nothing_records_nothing_and_reports_the_head(roster: Roster, command: Command) -> None:
+def test_a_command_that_would_change_nothing_records_nothing_and_reports_the_head(
+    roster: Roster, command: Command
+) -> None:
     unchanged(roster, command)
 
 
@@ -148,7 +180,9 @@ def test_creating_again_is_compared_with_the_creation_not_with_the_present(roste
 
 
 @pytest.mark.parametrize("settings", [{"room": True}, {"room": 1.5}, {}])
-def test_creating_again_with_other_content_is_refused(roster: Roster, settings: dict[str, Any]) -> None:
+def test_creating_again_with_other_content_is_refused(
+    roster: Roster, settings: dict[str, Any]
+) -> None:
     refused(roster, IdTaken, lambda r: r.create_class(CLASS, GROUP, "Maths", settings, by()))
 
 
@@ -158,8 +192,12 @@ def test_creating_again_does_not_ask_whether_the_group_of_then_still_exists(rost
     unchanged(roster, lambda r: r.create_class(CLASS, GROUP, "Maths", {"room": 1}, by()))
 
 
-@pytest.mark.parametrize(("kind", "ids"), [("group", (CLASS, USER)), ("user", (GROUP, CLASS)), ("class", (GROUP, USER))])
-def test_an_id_is_unique_across_all_kinds_of_things(roster: Roster, kind: str, ids: tuple[UUID, ...]) -> None:
+@pytest.mark.parametrize(
+    ("kind", "ids"), [("group", (CLASS, USER)), ("user", (GROUP, CLASS)), ("class", (GROUP, USER))]
+)
+def test_an_id_is_unique_across_all_kinds_of_things(
+    roster: Roster, kind: str, ids: tuple[UUID, ...]
+) -> None:
     create: dict[str, Callable[[Roster, UUID], Outcome]] = {
         "group": lambda r, id_: r.create_group(id_, "North", by()),
         "user": lambda r, id_: r.register_user(id_, by()),
@@ -173,7 +211,9 @@ def test_an_id_is_never_used_again(roster: Roster) -> None:
     roster.delete_class(CLASS, by())
     roster.remove_user(USER, by())
     roster.delete_group(GROUP, by())
-    refused(roster, ClassDeleted, lambda r: r.create_class(CLASS, GROUP, "Maths", {"room": 1}, by()))
+    refused(
+        roster, ClassDeleted, lambda r: r.create_class(CLASS, GROUP, "Maths", {"room": 1}, by())
+    )
     refused(roster, UserRemoved, lambda r: r.register_user(USER, by()))
     refused(roster, GroupDeleted, lambda r: r.create_group(GROUP, "North", by()))
     refused(roster, IdTaken, lambda r: r.create_group(GROUP, "Other", by()))
@@ -209,12 +249,16 @@ UNKNOWN: list[tuple[type[DomainError], Command]] = [
 
 
 @pytest.mark.parametrize(("error", "command"), UNKNOWN)
-def test_a_refused_command_records_nothing_and_says_why(roster: Roster, error: type[DomainError], command: Command) -> None:
+def test_a_refused_command_records_nothing_and_says_why(
+    roster: Roster, error: type[DomainError], command: Command
+) -> None:
     refused(roster, error, command)
 
 
 def test_a_refused_command_leaves_no_trace_in_what_is_decided_next(roster: Roster) -> None:
-    refused(roster, GroupUnknown, lambda r: r.change_class(CLASS, by(), name="Art", group_id=NOBODY))
+    refused(
+        roster, GroupUnknown, lambda r: r.change_class(CLASS, by(), name="Art", group_id=NOBODY)
+    )
     unchanged(roster, lambda r: r.change_class(CLASS, by(), name="Maths"))
     assert roster.change_class(CLASS, by(), name="Art").version == 3
     assert topics(roster) == ["ClassRenamed"]
@@ -241,7 +285,9 @@ def test_an_archived_class_refuses_every_change_but_restoring_and_deleting(roste
         lambda r: r.create_class(CLASS, GROUP, "Maths", {"room": 1}, by()),
     ],
 )
-def test_what_changes_nothing_succeeds_in_an_archived_class(roster: Roster, command: Command) -> None:
+def test_what_changes_nothing_succeeds_in_an_archived_class(
+    roster: Roster, command: Command
+) -> None:
     roster.archive_class(CLASS, by())
     unchanged(roster, command)
 
@@ -254,14 +300,18 @@ def test_a_deleted_group_takes_its_classes_with_it_in_one_event(roster: Roster) 
             refused(roster, ClassDeleted, COMMANDS[name][0])
     unchanged(roster, COMMANDS["withdraw"][0])
     refused(roster, ClassDeleted, lambda r: r.restore_class(CLASS, by()))
-    refused(roster, ClassDeleted, lambda r: r.create_class(CLASS, GROUP, "Maths", {"room": 1}, by()))
+    refused(
+        roster, ClassDeleted, lambda r: r.create_class(CLASS, GROUP, "Maths", {"room": 1}, by())
+    )
     refused(roster, GroupDeleted, lambda r: r.create_class(NOBODY, GROUP, "x", {}, by()))
     refused(roster, GroupDeleted, lambda r: r.rename_group(GROUP, "x", by()))
     unchanged(roster, lambda r: r.delete_class(CLASS, by()))
     unchanged(roster, lambda r: r.delete_group(GROUP, by()))
 
 
-def test_a_class_can_be_moved_out_of_a_group_before_it_is_deleted_and_not_into_one_after(roster: Roster) -> None:
+def test_a_class_can_be_moved_out_of_a_group_before_it_is_deleted_and_not_into_one_after(
+    roster: Roster,
+) -> None:
     roster.change_class(CLASS, by(), group_id=OTHER_GROUP)
     roster.delete_group(GROUP, by())
     assert roster.enrol(CLASS, OTHER_USER, STUDENT, by()).changed
@@ -309,32 +359,82 @@ def test_withdrawing_a_removed_user_from_an_archived_class_changes_nothing(roste
         (lambda r, expected: r.withdraw(CLASS, USER, by(), expected=expected), 2),
     ],
 )
-def test_a_command_for_another_version_is_refused(roster: Roster, command: Callable[[Roster, int], Outcome], version: int) -> None:
+def test_a_command_for_another_version_is_refused(
+    roster: Roster, command: Callable[[Roster, int], Outcome], version: int
+) -> None:
     for other in (version - 1, version + 1):
         error = refused(roster, VersionStale, lambda r, other=other: command(r, other))  # type: ignore[misc]
         assert error.facts == {"id": str(error.facts["id"]), "version": version, "expected": other}
     command(roster, version)
 
 
-def test_the_expected_version_is_compared_with_the_log_not_with_what_is_cached(roster: Roster, elsewhere: Roster) -> None:
+def test_the_expected_version_is_compared_with_the_log_not_with_what_is_cached(
+    roster: Roster, elsewhere: Roster
+) -> None:
     roster.change_class(CLASS, by(), name="Art")
-    refused(elsewhere, VersionStale, lambda r: r.change_class(CLASS, by(), name="Physics", expected=2))
+    refused(
+        elsewhere, VersionStale, lambda r: r.change_class(CLASS, by(), name="Physics", expected=2)
+    )
     roster.change_class(CLASS, by(), name="Physics")
     assert elsewhere.change_class(CLASS, by(), name="Art", expected=4).version == 5
 
 
 STALE: list[tuple[Command, Command, type[DomainError]]] = [
-    (lambda r: r.remove_user(OTHER_USER, by()), lambda r: r.enrol(CLASS, OTHER_USER, STUDENT, by()), UserRemoved),
-    (lambda r: r.remove_user(USER, by()), lambda r: r.enrol(CLASS, USER, STUDENT, by()), UserRemoved),
-    (lambda r: r.remove_user(USER, by()), lambda r: r.change_role(CLASS, USER, TEACHER, by()), UserRemoved),
-    (lambda r: r.delete_group(GROUP, by()), lambda r: r.enrol(CLASS, OTHER_USER, STUDENT, by()), ClassDeleted),
-    (lambda r: r.delete_group(GROUP, by()), lambda r: r.enrol(CLASS, USER, STUDENT, by()), ClassDeleted),
-    (lambda r: r.delete_group(GROUP, by()), lambda r: r.create_class(NOBODY, GROUP, "x", {}, by()), GroupDeleted),
-    (lambda r: r.delete_group(OTHER_GROUP, by()), lambda r: r.change_class(CLASS, by(), group_id=OTHER_GROUP), GroupDeleted),
-    (lambda r: r.delete_class(CLASS, by()), lambda r: r.change_role(CLASS, USER, TEACHER, by()), ClassDeleted),
-    (lambda r: r.archive_class(CLASS, by()), lambda r: r.enrol(CLASS, OTHER_USER, STUDENT, by()), ClassArchived),
-    (lambda r: r.withdraw(CLASS, USER, by()), lambda r: r.change_role(CLASS, USER, TEACHER, by()), MemberUnknown),
-    (lambda r: r.change_role(CLASS, USER, TEACHER, by()), lambda r: r.enrol(CLASS, USER, STUDENT, by()), EnrolledInOtherRole),
+    (
+        lambda r: r.remove_user(OTHER_USER, by()),
+        lambda r: r.enrol(CLASS, OTHER_USER, STUDENT, by()),
+        UserRemoved,
+    ),
+    (
+        lambda r: r.remove_user(USER, by()),
+        lambda r: r.enrol(CLASS, USER, STUDENT, by()),
+        UserRemoved,
+    ),
+    (
+        lambda r: r.remove_user(USER, by()),
+        lambda r: r.change_role(CLASS, USER, TEACHER, by()),
+        UserRemoved,
+    ),
+    (
+        lambda r: r.delete_group(GROUP, by()),
+        lambda r: r.enrol(CLASS, OTHER_USER, STUDENT, by()),
+        ClassDeleted,
+    ),
+    (
+        lambda r: r.delete_group(GROUP, by()),
+        lambda r: r.enrol(CLASS, USER, STUDENT, by()),
+        ClassDeleted,
+    ),
+    (
+        lambda r: r.delete_group(GROUP, by()),
+        lambda r: r.create_class(NOBODY, GROUP, "x", {}, by()),
+        GroupDeleted,
+    ),
+    (
+        lambda r: r.delete_group(OTHER_GROUP, by()),
+        lambda r: r.change_class(CLASS, by(), group_id=OTHER_GROUP),
+        GroupDeleted,
+    ),
+    (
+        lambda r: r.delete_class(CLASS, by()),
+        lambda r: r.change_role(CLASS, USER, TEACHER, by()),
+        ClassDeleted,
+    ),
+    (
+        lambda r: r.archive_class(CLASS, by()),
+        lambda r: r.enrol(CLASS, OTHER_USER, STUDENT, by()),
+        ClassArchived,
+    ),
+    (
+        lambda r: r.withdraw(CLASS, USER, by()),
+        lambda r: r.change_role(CLASS, USER, TEACHER, by()),
+        MemberUnknown,
+    ),
+    (
+        lambda r: r.change_role(CLASS, USER, TEACHER, by()),
+        lambda r: r.enrol(CLASS, USER, STUDENT, by()),
+        EnrolledInOtherRole,
+    ),
     (lambda r: r.create_group(NOBODY, "x", by()), lambda r: r.register_user(NOBODY, by()), IdTaken),
 ]
 
@@ -390,14 +490,20 @@ def test_nothing_is_refused_because_a_cached_aggregate_is_out_of_date(
     assert command(elsewhere).changed
 
 
-def test_what_another_process_withdrew_can_be_enrolled_again(roster: Roster, elsewhere: Roster) -> None:
+def test_what_another_process_withdrew_can_be_enrolled_again(
+    roster: Roster, elsewhere: Roster
+) -> None:
     roster.withdraw(CLASS, USER, by())
     assert elsewhere.enrol(CLASS, USER, STUDENT, by()) == Outcome(CLASS, 4, 8, changed=True)
 
 
-def test_a_new_process_decides_on_what_was_recorded_before_it(roster: Roster, log: PostgresLog) -> None:
+def test_a_new_process_decides_on_what_was_recorded_before_it(
+    roster: Roster, log: PostgresLog
+) -> None:
     roster.change_class(CLASS, by(), name="Art")
-    assert Roster(log).change_class(CLASS, by(), name="Physics") == Outcome(CLASS, 4, 8, changed=True)
+    assert Roster(log).change_class(CLASS, by(), name="Physics") == Outcome(
+        CLASS, 4, 8, changed=True
+    )
 
 
 def test_a_log_that_cannot_be_reached_is_reported_as_such(database: str) -> None:

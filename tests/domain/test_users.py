@@ -16,9 +16,15 @@ def test_registering_starts_the_stream() -> None:
 
 
 def test_removing_is_one_event() -> None:
-    user = given(User.register(ID, by())).when(lambda u: u.remove(by("head", "left"))).then(User.Removed, actor="head", reason="left")
+    user = (
+        given(User.register(ID, by()))
+        .when(lambda u: u.remove(by("head", "left")))
+        .then(User.Removed, actor="head", reason="left")
+    )
     assert user.removed
 
 
 def test_removing_again_records_nothing() -> None:
-    given(User.register(ID, by()), lambda u: u.remove(by())).when(lambda u: u.remove(by())).then_nothing()
+    given(User.register(ID, by()), lambda u: u.remove(by())).when(
+        lambda u: u.remove(by())
+    ).then_nothing()

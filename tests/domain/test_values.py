@@ -50,7 +50,9 @@ def test_characters_are_counted_not_bytes() -> None:
 
 
 @pytest.mark.parametrize("rule", [values.name, values.actor, values.reason])
-@pytest.mark.parametrize(("value", "broken"), [(NUL, "no-nul"), (LONE, "unicode"), ("a\udfff", "unicode")])
+@pytest.mark.parametrize(
+    ("value", "broken"), [(NUL, "no-nul"), (LONE, "unicode"), ("a\udfff", "unicode")]
+)
 def test_text_that_cannot_be_stored_is_refused(rule: Any, value: str, broken: str) -> None:
     with pytest.raises(InvalidValue) as refused:
         rule(value)
@@ -66,7 +68,12 @@ def test_an_actor_that_looks_like_an_email_address_is_refused() -> None:
 def test_actors_and_reasons_have_their_lengths() -> None:
     assert values.actor("a" * 200) == "a" * 200
     assert values.reason(" " + "r" * 500) == "r" * 500
-    for rule, value in [(values.actor, "a" * 201), (values.reason, "r" * 501), (values.actor, " "), (values.reason, "")]:
+    for rule, value in [
+        (values.actor, "a" * 201),
+        (values.reason, "r" * 501),
+        (values.actor, " "),
+        (values.reason, ""),
+    ]:
         with pytest.raises(InvalidValue):
             rule(value)
 
@@ -74,7 +81,12 @@ def test_actors_and_reasons_have_their_lengths() -> None:
 def test_provenance_checks_and_trims_its_parts() -> None:
     by = Provenance(actor=" registrar ", source="api", reason=" moved ")
     assert (by.actor, by.reason, by.request_id) == ("registrar", "moved", None)
-    for wrong in [{"actor": "a@b"}, {"actor": ""}, {"actor": "a", "reason": " "}, {"actor": "a", "reason": NUL}]:
+    for wrong in [
+        {"actor": "a@b"},
+        {"actor": ""},
+        {"actor": "a", "reason": " "},
+        {"actor": "a", "reason": NUL},
+    ]:
         with pytest.raises(InvalidValue):
             Provenance(source="api", **wrong)
 
@@ -121,7 +133,9 @@ def test_settings_within_the_limits_are_kept_unchanged(value: dict[str, Any]) ->
         (nested(2000, 1), "depth", "settings" + "/in" * 32),
     ],
 )
-def test_settings_beyond_a_limit_are_refused_by_rule_and_place(value: dict[str, Any], rule: str, field: str) -> None:
+def test_settings_beyond_a_limit_are_refused_by_rule_and_place(
+    value: dict[str, Any], rule: str, field: str
+) -> None:
     with pytest.raises(InvalidValue) as refused:
         values.settings(value)
     assert (refused.value.broken_rule, refused.value.field) == (rule, field)
@@ -147,5 +161,7 @@ def test_a_number_too_large_for_a_float_is_refused_like_any_other() -> None:
         ({"a": None}, {}, False),
     ],
 )
-def test_settings_are_the_same_only_if_they_are_the_same_json(one: dict[str, Any], other: dict[str, Any], same: bool) -> None:
+def test_settings_are_the_same_only_if_they_are_the_same_json(
+    one: dict[str, Any], other: dict[str, Any], same: bool
+) -> None:
     assert values.same_settings(one, other) is same

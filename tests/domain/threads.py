@@ -25,7 +25,10 @@ def together(*functions: Callable[[], object]) -> list[BaseException | None]:
         function()
 
     with ThreadPoolExecutor(len(functions)) as threads:
-        return [future.exception() for future in [threads.submit(run, function) for function in functions]]
+        return [
+            future.exception()
+            for future in [threads.submit(run, function) for function in functions]
+        ]
 
 
 def eventually(condition: Callable[[], Any]) -> Any:

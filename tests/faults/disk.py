@@ -37,7 +37,11 @@ class SmallDisk:
     @contextmanager
     def made(cls) -> Iterator["SmallDisk"]:
         with folder() as path:
-            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE_MIB}m,mode=755", "tmpfs", path], check=True, capture_output=True)
+            subprocess.run(
+                ["mount", "-t", "tmpfs", "-o", f"size={SIZE_MIB}m,mode=755", "tmpfs", path],
+                check=True,
+                capture_output=True,
+            )
             try:
                 yield cls(path)
             finally:
@@ -72,12 +76,15 @@ class LimitedFiles:
         self._limit(server_pid, "unlimited:")
 
     def _limit(self, server_pid: int, soft: str) -> None:
-        # As the server's own account: not even root may do this in every container. Processes that end meanwhile need no limit.
+        # As the server's own account: not even root may do this in every container. Processes that
+        # end meanwhile need no limit.
         owner = (self.home / "postgres").resolve().stat()
         groups: list[int] | None = [] if os.geteuid() == 0 else None
         for pid in (server_pid, *_children(server_pid)):
             command = ["prlimit", f"--pid={pid}", f"--fsize={soft}"]
-            subprocess.run(command, user=owner.st_uid, group=owner.st_gid, extra_groups=groups, check=False)
+            subprocess.run(
+                command, user=owner.st_uid, group=owner.st_gid, extra_groups=groups, check=False
+            )
 
 
 def _children(parent: int) -> list[int]:

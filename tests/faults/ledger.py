@@ -15,7 +15,10 @@ from tests.domain.threads import eventually
 
 @dataclass
 class Command:
-    """One change that a caller wants, repeated until it is acknowledged. `reason` finds its event in the log."""
+    """One change that a caller wants, repeated until it is acknowledged.
+
+    `reason` finds its event in the log.
+    """
 
     reason: str
     method: str
@@ -68,8 +71,17 @@ def settle(ledger: Ledger, database: str) -> None:
         eventually(lambda: projection_status(connection).lag == 0)
         events: dict[str, list[int]] = dict(connection.execute(_EVENTS_BY_REASON).fetchall())
         users = {row[0] for row in connection.execute("SELECT id FROM roster.users")}
-        members = {(row[0], row[1]): row[2] for row in connection.execute("SELECT class_id, user_id, role::text FROM roster.class_members")}
-    wrong = [f"{command}: {events.get(command.reason, [])}" for command in ledger.commands if not _agree(command, events)]
+        members = {
+            (row[0], row[1]): row[2]
+            for row in connection.execute(
+                "SELECT class_id, user_id, role::text FROM roster.class_members"
+            )
+        }
+    wrong = [
+        f"{command}: {events.get(command.reason, [])}"
+        for command in ledger.commands
+        if not _agree(command, events)
+    ]
     assert not wrong, wrong
     assert events.keys() <= {command.reason for command in ledger.commands}
     assert all(command.position is not None for command in ledger.commands)
@@ -87,9 +99,14 @@ _EVENTS_BY_REASON = """
 def _agree(command: Command, events: dict[str, list[int]]) -> bool:
     """Tell whether a command is in the log exactly once, where its caller was told that it is.
 
-    A repeated one may have been recorded by an earlier attempt; its answer then named the head, which lies no earlier.
+    A repeated one may have been recorded by an earlier attempt; its answer then named the head,
+    which lies no earlier.
     """
     recorded = events.get(command.reason, [])
     if command.position is None:
         return len(recorded) <= 1
-    return len(recorded) == 1 and (recorded[0] == command.position if command.attempts == 1 else recorded[0] <= command.position)
+    return len(recorded) == 1 and (
+        recorded[0] == command.position
+        if command.attempts == 1
+        else recorded[0] <= command.position
+    )

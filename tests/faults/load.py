@@ -36,14 +36,21 @@ class Load:
         self._giving_up = threading.Event()
         self._common = uuid4()
         self._group = uuid4()
-        self._threads = [threading.Thread(target=self._run, args=[number], name=f"caller {number}") for number in range(WORKERS)]
+        self._threads = [
+            threading.Thread(target=self._run, args=[number], name=f"caller {number}")
+            for number in range(WORKERS)
+        ]
 
     @contextmanager
     def running(self) -> Iterator["Load"]:
         """Call until the context ends, and then, where it ended well, until every command under way is acknowledged."""
         first = self._caller("first")
         first.give("POST", "/v1/groups", {"id": str(self._group), "name": "Lincoln Elementary"})
-        first.give("POST", "/v1/classes", {"id": str(self._common), "group_id": str(self._group), "name": "Choir"})
+        first.give(
+            "POST",
+            "/v1/classes",
+            {"id": str(self._common), "group_id": str(self._group), "name": "Choir"},
+        )
         first.close()
         for thread in self._threads:
             thread.start()
@@ -96,7 +103,11 @@ class Load:
     def _story(self, caller: "_Caller") -> Iterator[None]:
         """Yield between changes that each record one event, and that can each be repeated."""
         own = uuid4()
-        caller.give("POST", "/v1/classes", {"id": str(own), "group_id": str(self._group), "name": caller.name})
+        caller.give(
+            "POST",
+            "/v1/classes",
+            {"id": str(own), "group_id": str(self._group), "name": caller.name},
+        )
         for turn in itertools.count():
             yield
             user = uuid4()
@@ -120,7 +131,9 @@ class Load:
 class _Caller:
     """One caller: gives a command to any of the services until it is acknowledged, and notes every answer."""
 
-    def __init__(self, name: str, urls: list[str], ledger: Ledger, giving_up: threading.Event) -> None:
+    def __init__(
+        self, name: str, urls: list[str], ledger: Ledger, giving_up: threading.Event
+    ) -> None:
         self.name = name
         self._ledger = ledger
         self._giving_up = giving_up
@@ -144,7 +157,9 @@ class _Caller:
                 del self._ledger.members[class_id, member]
 
     def enrol(self, class_id: UUID, user: UUID, role: str) -> None:
-        answer = self.give("POST", f"/v1/classes/{class_id}/members", {"user_id": str(user), "role": role})
+        answer = self.give(
+            "POST", f"/v1/classes/{class_id}/members", {"user_id": str(user), "role": role}
+        )
         self._became(class_id, user, role, answer)
 
     def change_role(self, class_id: UUID, user: UUID, role: str) -> None:
@@ -161,7 +176,8 @@ class _Caller:
         self._ledger.open(command)
         for _ in range(int(GIVE_UP_SECONDS / PAUSE_SECONDS)):
             command.attempts += 1
-            # Some don't wait until a change is visible: then nothing but the append itself can have made it durable.
+            # Some don't wait until a change is visible: then nothing but the append itself can have
+            # made it durable.
             prefer = {"Prefer": "respond-async"} if self._draw.random() < IMPATIENT else {}
             answer = self._send(method, path, body, {"Roster-Reason": command.reason, **prefer})
             if answer is not None and answer.is_success:
@@ -174,23 +190,39 @@ class _Caller:
     def _became(self, class_id: UUID, user: UUID, role: str, answer: httpx.Response) -> None:
         """Read what was acknowledged: at once where the answer says that it is visible, waiting for it where not."""
         self._ledger.members[class_id, user] = role
-        wait = f"?min_position={answer.headers['Roster-Position']}" if answer.status_code == 202 else ""
+        wait = (
+            f"?min_position={answer.headers['Roster-Position']}"
+            if answer.status_code == 202
+            else ""
+        )
         read = self._send("GET", f"/v1/classes/{class_id}/members/{user}{wait}", None, {})
         if read is not None and read.is_success and read.json()["role"] != role:
             raise AssertionError(f"{user} is {role} in {class_id}, but was read as {read.json()}")
 
-    def _send(self, method: str, path: str, body: dict[str, str] | None, headers: dict[str, str]) -> httpx.Response | None:
+    def _send(
+        self, method: str, path: str, body: dict[str, str] | None, headers: dict[str, str]
+    ) -> httpx.Response | None:
         """Return the answer, None where none came; whatever is neither a success nor a well-formed 503 ends the caller."""
         try:
-            answer = self._draw.choice(self._clients).request(method, path, json=body, headers=headers)
+            answer = self._draw.choice(self._clients).request(
+                method, path, json=body, headers=headers
+            )
         except httpx.TransportError:
             self._ledger.count("none")
             return None
-        self._ledger.count(str(answer.status_code), "" if answer.is_success else f"{method} {path}: {answer.text}")
+        self._ledger.count(
+            str(answer.status_code), "" if answer.is_success else f"{method} {path}: {answer.text}"
+        )
         if not answer.is_success and not _is_unavailable(answer):
-            raise AssertionError(f"{method} {path} {body}: {answer.status_code} {answer.headers} {answer.text}")
+            raise AssertionError(
+                f"{method} {path} {body}: {answer.status_code} {answer.headers} {answer.text}"
+            )
         return answer
 
 
 def _is_unavailable(answer: httpx.Response) -> bool:
-    return answer.status_code == 503 and int(answer.headers["Retry-After"]) > 0 and answer.json()["type"].split("/")[-1] in UNAVAILABLE
+    return (
+        answer.status_code == 503
+        and int(answer.headers["Retry-After"]) > 0
+        and answer.json()["type"].split("/")[-1] in UNAVAILABLE
+    )

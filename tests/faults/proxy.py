@@ -103,7 +103,9 @@ class Proxy:
         pair = {writer, server_writer}
         self._open |= pair
         try:
-            await asyncio.gather(self._pump(reader, server_writer), self._pump(server_reader, writer))
+            await asyncio.gather(
+                self._pump(reader, server_writer), self._pump(server_reader, writer)
+            )
         finally:
             self._open -= pair
 

@@ -84,10 +84,13 @@ class Site:
 
 
 @contextmanager
-def site(account: str, *, database: str | None = None, data_dir: Path | None = None, services: int = 1) -> Iterator[Site]:
+def site(
+    account: str, *, database: str | None = None, data_dir: Path | None = None, services: int = 1
+) -> Iterator[Site]:
     """Run services under load, and in the end settle the ledger over `account`, a connection that no fault is in the way of.
 
-    The services use the same connection, another one to the same `database`, or the embedded PostgreSQL in `data_dir`.
+    The services use the same connection, another one to the same `database`, or the embedded
+    PostgreSQL in `data_dir`.
     """
     settings = {"DATA_DIR": str(data_dir)} if data_dir else {"DATABASE_URL": database or account}
     with ExitStack() as closing:

@@ -8,7 +8,8 @@ from psycopg import Connection
 from tests.api.client import Api
 from tests.faults.site import site
 
-# The system's own function is replaced, in this database only: each session reads a clock that we set.
+# The system's own function is replaced, in this database only: each session reads a clock that we
+# set.
 _STEPPED_CLOCK = """
     CREATE SCHEMA stepped;
     CREATE TABLE stepped.clock AS SELECT interval '0' AS ahead;
@@ -30,7 +31,9 @@ def clock(connection: Connection[Any]) -> Connection[Any]:
     return connection
 
 
-def test_times_in_the_log_never_go_back_whatever_the_clock_does(database: str, clock: Connection[Any]) -> None:
+def test_times_in_the_log_never_go_back_whatever_the_clock_does(
+    database: str, clock: Connection[Any]
+) -> None:
     with site(database) as running, Api(base_url=running.services[0].url, timeout=30) as api:
         moment, group = clock.execute(_FIRST_MOMENT).fetchone() or ("", "")
         running.load.flows()
@@ -39,6 +42,9 @@ def test_times_in_the_log_never_go_back_whatever_the_clock_does(database: str, c
             clock.execute("UPDATE stepped.clock SET ahead = %s", [ahead])
             running.heals()
         assert api.items(f"/v1/groups/{group}/classes", as_of=moment) == past
-    times = [row[0] for row in clock.execute("SELECT recorded_at FROM log.events ORDER BY notification_id")]
+    times = [
+        row[0]
+        for row in clock.execute("SELECT recorded_at FROM log.events ORDER BY notification_id")
+    ]
     assert times == sorted(times)
     assert (times[-1] - times[0]).days == 2

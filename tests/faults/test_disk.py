@@ -11,7 +11,11 @@ from tests.faults.site import answers, own_server, site
 def test_a_full_disk_refuses_commands_until_there_is_room_again(
     binaries: Binaries | None, way: type[SmallDisk] | type[LimitedFiles]
 ) -> None:
-    with way.made() as disk, own_server(binaries, disk.home) as server, site(server.conninfo("postgres")) as running:
+    with (
+        way.made() as disk,
+        own_server(binaries, disk.home) as server,
+        site(server.conninfo("postgres")) as running,
+    ):
         pid = server.server_pid
         disk.fill(pid)
         running.load.meets("503", 5)

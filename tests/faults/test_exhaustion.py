@@ -24,7 +24,9 @@ _END_OTHERS = """
 """
 
 
-def test_commands_that_wait_for_a_held_append_give_up_and_reads_go_on(database: str, connection: Connection[Any]) -> None:
+def test_commands_that_wait_for_a_held_append_give_up_and_reads_go_on(
+    database: str, connection: Connection[Any]
+) -> None:
     with site(database) as running, Api(base_url=running.services[0].url, timeout=60) as api:
         connection.execute("SELECT pg_advisory_lock(%s)", [APPEND_LOCK])
 
@@ -46,7 +48,9 @@ def test_reads_that_wait_for_held_tables_give_up_and_the_service_stays_alive(dat
             alive = Thread(target=lambda: [api.read("/healthz") for _ in range(20)])
             alive.start()
             answers: list[httpx.Response] = []
-            reads = [Thread(target=lambda: answers.append(api.get("/v1/groups"))) for _ in range(CALLERS)]
+            reads = [
+                Thread(target=lambda: answers.append(api.get("/v1/groups"))) for _ in range(CALLERS)
+            ]
             for read in reads:
                 read.start()
             eventually(lambda: answers)

@@ -32,7 +32,9 @@ def test_services_killed_in_turns_are_stood_in_for_by_each_other(database: str) 
             running.load.flows()
 
 
-def test_a_database_that_ends_and_comes_back_finds_the_service_waiting(binaries: Binaries | None) -> None:
+def test_a_database_that_ends_and_comes_back_finds_the_service_waiting(
+    binaries: Binaries | None,
+) -> None:
     with own_server(binaries) as server, site(server.conninfo("postgres")) as running:
         for number in (SIGKILL, SIGQUIT, SIGINT, SIGKILL):
             end_server(server, number)
@@ -57,7 +59,9 @@ def test_service_and_database_killed_together_start_again_with_all_that_was_ackn
             running.heals()
 
 
-def test_a_killed_session_makes_the_database_recover_and_the_service_wait(binaries: Binaries | None) -> None:
+def test_a_killed_session_makes_the_database_recover_and_the_service_wait(
+    binaries: Binaries | None,
+) -> None:
     """PostgreSQL ends all sessions when one of its processes dies, because it might have left shared memory in disorder."""
     with own_server(binaries) as server, site(server.conninfo("postgres")) as running:
         for _ in range(KILLS):
@@ -68,7 +72,9 @@ def test_a_killed_session_makes_the_database_recover_and_the_service_wait(binari
             running.heals()
 
 
-def test_what_is_acknowledged_is_on_disk_also_where_the_databases_default_is_to_be_hasty(binaries: Binaries | None) -> None:
+def test_what_is_acknowledged_is_on_disk_also_where_the_databases_default_is_to_be_hasty(
+    binaries: Binaries | None,
+) -> None:
     """Without a projector, whose commits would bring the log to the disk along with their own."""
     with own_server(binaries) as server:
         database = server.conninfo("postgres")
@@ -82,7 +88,10 @@ def test_what_is_acknowledged_is_on_disk_also_where_the_databases_default_is_to_
             end_server(server, SIGKILL)
         server.start()
         with psycopg.connect(database) as connection:
-            assert [row[0] for row in connection.execute("SELECT notification_id FROM log.events ORDER BY 1")] == positions
+            assert [
+                row[0]
+                for row in connection.execute("SELECT notification_id FROM log.events ORDER BY 1")
+            ] == positions
             assert connection.execute("SHOW synchronous_commit").fetchone() == ("off",)
 
 

@@ -28,7 +28,9 @@ def test_connections_that_are_cut_are_made_again(database: str, proxy: Proxy) ->
             running.heals()
 
 
-def test_a_frozen_network_delays_and_a_slow_one_is_slow_and_no_more(database: str, proxy: Proxy) -> None:
+def test_a_frozen_network_delays_and_a_slow_one_is_slow_and_no_more(
+    database: str, proxy: Proxy
+) -> None:
     with site(database, database=proxy.conninfo) as running:
         for _ in range(2):
             proxy.freeze()

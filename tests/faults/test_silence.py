@@ -26,7 +26,11 @@ def proxy(database: str) -> Iterator[Proxy]:
 @pytest.fixture
 def api(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     """Serve with little patience, over the proxy."""
-    for module in ("rosterlog.api.reading.reads", "rosterlog.projections.following.visibility", "rosterlog.projections.following.head"):
+    for module in (
+        "rosterlog.api.reading.reads",
+        "rosterlog.projections.following.visibility",
+        "rosterlog.projections.following.head",
+    ):
         monkeypatch.setattr(f"{module}.SILENT_SECONDS", SILENT_SECONDS)
     monkeypatch.setattr("api.service.ANSWER_SECONDS", SILENT_SECONDS)
     with serving(make_conninfo(proxy.conninfo, connect_timeout=2)) as client:
@@ -48,7 +52,9 @@ def reads_of(class_id: str, group: str) -> list[str]:
     ]
 
 
-def test_reads_of_a_silent_database_are_refused_and_succeed_once_it_speaks_or_hangs_up(api: Api, proxy: Proxy) -> None:
+def test_reads_of_a_silent_database_are_refused_and_succeed_once_it_speaks_or_hangs_up(
+    api: Api, proxy: Proxy
+) -> None:
     group = api.new_group()
     paths = reads_of(api.new_class(group), group)
     eventually(lambda: api.get("/readyz").status_code == 200)
@@ -70,7 +76,9 @@ def are_refused(api: Api, paths: list[str]) -> None:
     def refused(path: str) -> None:
         # The client's own patience, 30 s, is what an answer without a bound would meet.
         answer = httpx.get(f"{api.base_url}{path}", timeout=30)
-        problem(answer, 503, "read-tables-behind" if "min_position" in path else "store-unavailable")
+        problem(
+            answer, 503, "read-tables-behind" if "min_position" in path else "store-unavailable"
+        )
         assert int(answer.headers["Retry-After"]) > 0
 
     with ThreadPoolExecutor(len(paths)) as callers:

@@ -19,7 +19,9 @@ from tests.faults.site import ServiceProcess
 def test_a_start_waits_for_the_database_and_says_for_which(database: str) -> None:
     with Proxy(database).running() as proxy:
         proxy.refuse()
-        service = ServiceProcess(DATABASE_URL=make_conninfo(proxy.conninfo, password="not-to-be-shown"))
+        service = ServiceProcess(
+            DATABASE_URL=make_conninfo(proxy.conninfo, password="not-to-be-shown")
+        )
         process = service.start(stderr=subprocess.PIPE)
         assert process.stderr is not None
         try:
@@ -38,7 +40,9 @@ def test_a_start_waits_for_the_database_and_says_for_which(database: str) -> Non
             process.stderr.close()
 
 
-def test_requests_under_way_are_answered_before_a_stopped_service_ends(database: str, connection: Connection[Any]) -> None:
+def test_requests_under_way_are_answered_before_a_stopped_service_ends(
+    database: str, connection: Connection[Any]
+) -> None:
     service = ServiceProcess(DATABASE_URL=database)
     answers: dict[str, httpx.Response] = {}
 
@@ -49,7 +53,10 @@ def test_requests_under_way_are_answered_before_a_stopped_service_ends(database:
     service.start()
     try:
         service.becomes_ready()
-        asking = [Thread(target=ask, args=["POST", "/v1/users"]), Thread(target=ask, args=["GET", "/v1/groups"])]
+        asking = [
+            Thread(target=ask, args=["POST", "/v1/users"]),
+            Thread(target=ask, args=["GET", "/v1/groups"]),
+        ]
         with psycopg.connect(database) as holding:
             holding.execute("LOCK TABLE roster.users, roster.groups IN ACCESS EXCLUSIVE MODE")
             for asked in asking:
@@ -57,7 +64,8 @@ def test_requests_under_way_are_answered_before_a_stopped_service_ends(database:
             eventually(lambda: len(connection.execute(_WAITING).fetchall()) == len(asking))
             service.terminate()
             eventually(lambda: refuses(service.url))
-            # It takes no one new, and has time for these: for much less than it must, and much more than none.
+            # It takes no one new, and has time for these: for much less than it must, and much more
+            # than none.
             time.sleep(2)
         for asked in asking:
             asked.join()

@@ -68,9 +68,15 @@ def replace(running: Site) -> None:
         running.load.flows()
 
 
-def test_commands_go_on_while_a_migration_waits_for_a_long_transaction(tomorrow: None, database: str) -> None:
+def test_commands_go_on_while_a_migration_waits_for_a_long_transaction(
+    tomorrow: None, database: str
+) -> None:
     older = commands._revisions()[1]
-    with site(database) as running, psycopg.connect(database) as reader, psycopg.connect(database, autocommit=True) as watch:
+    with (
+        site(database) as running,
+        psycopg.connect(database) as reader,
+        psycopg.connect(database, autocommit=True) as watch,
+    ):
         reader.execute("SELECT count(*) FROM log.events")
         with ThreadPoolExecutor(1) as threads:
             migration = threads.submit(migrate_to, database, "9999_of_tomorrow")
@@ -97,14 +103,19 @@ def test_a_migration_that_never_gets_its_turn_changes_nothing_and_says_what_to_d
     assert commands.current(database) == before
 
 
-def test_nobody_is_refused_while_a_newer_release_migrates_goes_back_and_processes_are_replaced(tomorrow: None, database: str) -> None:
+def test_nobody_is_refused_while_a_newer_release_migrates_goes_back_and_processes_are_replaced(
+    tomorrow: None, database: str
+) -> None:
     older = commands._revisions()[1]
     with site(database, services=2) as running:
         commands.upgrade(database)
         assert commands.current(database) == "9999_of_tomorrow"
         running.heals()
         late = rosterlog("serve", DATABASE_URL=database)
-        assert (late.returncode, "a newer release has brought the database to 9999_of_tomorrow" in late.stderr) == (1, True)
+        assert (
+            late.returncode,
+            "a newer release has brought the database to 9999_of_tomorrow" in late.stderr,
+        ) == (1, True)
         running.heals()
         commands.downgrade(database, older)
         replace(running)

@@ -16,7 +16,9 @@ CONSTRAINTS = """
     SELECT relname, conname, contype::text, pg_get_constraintdef(pg_constraint.oid)
     FROM pg_constraint JOIN pg_class ON pg_class.oid = conrelid WHERE relnamespace = %s::regnamespace ORDER BY 1, 2
 """
-INDEXES = "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = %s ORDER BY 1, 2"
+INDEXES = (
+    "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = %s ORDER BY 1, 2"
+)
 TRIGGERS = """
     SELECT relname, tgname, tgenabled::text, pg_get_triggerdef(pg_trigger.oid)
     FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid WHERE relnamespace = %s::regnamespace AND NOT tgisinternal ORDER BY 1, 2
@@ -28,7 +30,18 @@ def definitions(connection: Connection[Any], schema: str) -> dict[str, list[tupl
     """Return columns, constraints, indexes, triggers and functions, with the schema's own name taken out."""
 
     def without_schema(row: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple(value.replace(f"{schema}.", "") if isinstance(value, str) else value for value in row)
+        return tuple(
+            value.replace(f"{schema}.", "") if isinstance(value, str) else value for value in row
+        )
 
-    statements = {"columns": COLUMNS, "constraints": CONSTRAINTS, "indexes": INDEXES, "triggers": TRIGGERS, "functions": FUNCTIONS}
-    return {kind: [without_schema(row) for row in connection.execute(statement, [schema])] for kind, statement in statements.items()}
+    statements = {
+        "columns": COLUMNS,
+        "constraints": CONSTRAINTS,
+        "indexes": INDEXES,
+        "triggers": TRIGGERS,
+        "functions": FUNCTIONS,
+    }
+    return {
+        kind: [without_schema(row) for row in connection.execute(statement, [schema])]
+        for kind, statement in statements.items()
+    }

@@ -21,13 +21,27 @@ INDEX = ("class_id", "user_id", "group_id", "previous_group_id", "actor", "sourc
 
 
 def insert_event(
-    connection: Connection[Any], topic: str, codec: EventCodec, state: bytes | None = None, stream: UUID | None = None, **index: UUID | None
+    connection: Connection[Any],
+    topic: str,
+    codec: EventCodec,
+    state: bytes | None = None,
+    stream: UUID | None = None,
+    **index: UUID | None,
 ) -> int:
     """Chain an event on, with a sample's state and a new stream where none is given, whether or not a command could have recorded it."""
-    row = connection.execute("SELECT notification_id, digest FROM log.events ORDER BY 1 DESC LIMIT 1").fetchone()
+    row = connection.execute(
+        "SELECT notification_id, digest FROM log.events ORDER BY 1 DESC LIMIT 1"
+    ).fetchone()
     last, previous = row or (0, digest.BEFORE_FIRST)
     sample = codec.to_stored_event(samples().get(topic, samples()["ClassArchived"]))
-    stored = (last + 1, stream or uuid4(), last + 1 if stream else 1, topic, datetime.now(UTC), sample.state if state is None else state)
+    stored = (
+        last + 1,
+        stream or uuid4(),
+        last + 1 if stream else 1,
+        topic,
+        datetime.now(UTC),
+        sample.state if state is None else state,
+    )
     columns = [index.get(name, getattr(sample, name)) for name in INDEX]
     connection.execute(DECLARED)
     connection.execute(INSERT, [*stored, digest.link(previous, *stored), *columns])

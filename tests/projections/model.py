@@ -40,7 +40,9 @@ class Model:
     def delete_group(self, id_: str) -> bool:
         if self.groups.pop(id_, None) is not None:
             self.ended.add(id_)
-            for class_id in [class_id for class_id, class_ in self.classes.items() if class_.group_id == id_]:
+            for class_id in [
+                class_id for class_id, class_ in self.classes.items() if class_.group_id == id_
+            ]:
                 self.delete_class(class_id)
         return self._was(id_, "group")
 

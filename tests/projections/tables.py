@@ -13,7 +13,12 @@ from tests.conftest import by
 
 GROUP, OTHER_GROUP, DELETED_GROUP = UUID(int=1), UUID(int=2), UUID(int=3)
 USER, OTHER_USER, REMOVED_USER = UUID(int=11), UUID(int=12), UUID(int=13)
-CLASS, OTHER_CLASS, DELETED_CLASS, LOST_CLASS = UUID(int=21), UUID(int=22), UUID(int=23), UUID(int=24)
+CLASS, OTHER_CLASS, DELETED_CLASS, LOST_CLASS = (
+    UUID(int=21),
+    UUID(int=22),
+    UUID(int=23),
+    UUID(int=24),
+)
 
 READ_TABLES = ("groups", "users", "classes", "class_members")
 
@@ -21,7 +26,11 @@ READ_TABLES = ("groups", "users", "classes", "class_members")
 def rows(connection: Connection[Any], schema: str = SCHEMA) -> dict[str, list[str]]:
     """Return every row of every read table as PostgreSQL writes it, in the order of ids."""
     return {
-        table: [row[0] for row in connection.execute(f"SELECT t::text FROM {schema}.{table} AS t ORDER BY id")] for table in READ_TABLES
+        table: [
+            row[0]
+            for row in connection.execute(f"SELECT t::text FROM {schema}.{table} AS t ORDER BY id")
+        ]
+        for table in READ_TABLES
     }
 
 
@@ -49,8 +58,15 @@ def record_everything(roster: Roster) -> int:
         roster.create_group(group, name, by())
     for user in (USER, OTHER_USER, REMOVED_USER):
         roster.register_user(user, by())
-    for class_, group in ((CLASS, GROUP), (OTHER_CLASS, OTHER_GROUP), (DELETED_CLASS, GROUP), (LOST_CLASS, DELETED_GROUP)):
-        roster.create_class(class_, group, "Maths", {"room": 1, "tags": ["ü", "🎓"], "ratio": 0.1}, by())
+    for class_, group in (
+        (CLASS, GROUP),
+        (OTHER_CLASS, OTHER_GROUP),
+        (DELETED_CLASS, GROUP),
+        (LOST_CLASS, DELETED_GROUP),
+    ):
+        roster.create_class(
+            class_, group, "Maths", {"room": 1, "tags": ["ü", "🎓"], "ratio": 0.1}, by()
+        )
         roster.enrol(class_, USER, Role.TEACHER, by())
         roster.enrol(class_, REMOVED_USER, Role.STUDENT, by())
     roster.enrol(CLASS, OTHER_USER, Role.STUDENT, by())

@@ -29,7 +29,9 @@ users = st.sampled_from(["u1", "u1", "u2", "u2", "u3", "c1"])
 classes = st.sampled_from(["c1", "c1", "c1", "c2", "c2", "c3", "g1"])
 names, roles = st.sampled_from(["Maths", "Art", "ü🎓"]), st.sampled_from(Role)
 contents = st.sampled_from([{}, {"room": 1}, {"b": [None, 0.5], "a": {"ü": "x"}}])
-changes = st.fixed_dictionaries({}, optional={"name": names, "settings": contents, "group_id": groups})
+changes = st.fixed_dictionaries(
+    {}, optional={"name": names, "settings": contents, "group_id": groups}
+)
 
 ARGUMENTS: dict[str, tuple[st.SearchStrategy[Any], ...]] = {
     "create_group": (groups, names),
@@ -46,7 +48,13 @@ ARGUMENTS: dict[str, tuple[st.SearchStrategy[Any], ...]] = {
     "change_role": (classes, users, roles),
     "withdraw": (classes, users),
 }
-OFTEN = ["enrol"] * 12 + ["withdraw"] * 8 + ["change_role"] * 6 + ["change_class"] * 4 + ["restore_class"] * 2
+OFTEN = (
+    ["enrol"] * 12
+    + ["withdraw"] * 8
+    + ["change_role"] * 6
+    + ["change_class"] * 4
+    + ["restore_class"] * 2
+)
 VERBS = [*ARGUMENTS, *OFTEN]
 
 Command = tuple[Any, ...]
@@ -81,7 +89,9 @@ def accepted(roster: Roster, verb: str, *arguments: Any) -> bool:
     positional = [real(argument) for argument in arguments]
     change = positional.pop() if verb == "change_class" else {}
     try:
-        getattr(roster, verb)(*positional, by(), **{key: real(value) for key, value in change.items()})
+        getattr(roster, verb)(
+            *positional, by(), **{key: real(value) for key, value in change.items()}
+        )
     except DomainError:
         return False
     return True
@@ -91,20 +101,34 @@ def expected(model: Model) -> dict[str, set[tuple[Any, ...]]]:
     return {
         "groups": {(IDS[id_], name) for id_, name in model.groups.items()},
         "users": {(IDS[id_],) for id_ in model.users},
-        "classes": {(IDS[id_], IDS[c.group_id], c.name, str(c.settings), c.archived) for id_, c in model.classes.items()},
+        "classes": {
+            (IDS[id_], IDS[c.group_id], c.name, str(c.settings), c.archived)
+            for id_, c in model.classes.items()
+        },
         "class_members": {
-            (IDS[id_], IDS[user], role.value) for id_, class_ in model.classes.items() for user, role in class_.members.items()
+            (IDS[id_], IDS[user], role.value)
+            for id_, class_ in model.classes.items()
+            for user, role in class_.members.items()
         },
     }
 
 
 def found(connection: Connection[Any]) -> dict[str, set[tuple[Any, ...]]]:
-    classes = connection.execute("SELECT id, group_id, name, settings, deleted_at IS NOT NULL FROM roster.classes").fetchall()
+    classes = connection.execute(
+        "SELECT id, group_id, name, settings, deleted_at IS NOT NULL FROM roster.classes"
+    ).fetchall()
     return {
         "groups": set(connection.execute("SELECT id, name FROM roster.groups").fetchall()),
         "users": set(connection.execute("SELECT id FROM roster.users").fetchall()),
-        "classes": {(id_, group, name, canonical(content), archived) for id_, group, name, content, archived in classes},
-        "class_members": set(connection.execute("SELECT class_id, user_id, role::text FROM roster.class_members").fetchall()),
+        "classes": {
+            (id_, group, name, canonical(content), archived)
+            for id_, group, name, content, archived in classes
+        },
+        "class_members": set(
+            connection.execute(
+                "SELECT class_id, user_id, role::text FROM roster.class_members"
+            ).fetchall()
+        ),
     }
 
 
@@ -113,15 +137,27 @@ def canonical(content: dict[str, Any]) -> str:
     return str({key: content[key] for key in ("room", "b", "a") if key in content})
 
 
-# Without shrinking, which would take many minutes of databases: a failing example is printed as it was found.
+# Without shrinking, which would take many minutes of databases: a failing example is printed as it
+# was found.
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 # How long it takes to make an example says something about the machine alone.
 PATIENT = (HealthCheck.too_slow,)
 
 
-@settings(max_examples=40, deadline=None, phases=PHASES, suppress_health_check=PATIENT, report_multiple_bugs=False)
-@given(past=st.lists(commands(), min_size=15, max_size=60), limits=st.lists(st.integers(1, 12), min_size=1, max_size=8))
-def test_tables_follow_the_model_and_a_rebuild_makes_them_again(server: EmbeddedPostgres, past: list[Command], limits: list[int]) -> None:
+@settings(
+    max_examples=40,
+    deadline=None,
+    phases=PHASES,
+    suppress_health_check=PATIENT,
+    report_multiple_bugs=False,
+)
+@given(
+    past=st.lists(commands(), min_size=15, max_size=60),
+    limits=st.lists(st.integers(1, 12), min_size=1, max_size=8),
+)
+def test_tables_follow_the_model_and_a_rebuild_makes_them_again(
+    server: EmbeddedPostgres, past: list[Command], limits: list[int]
+) -> None:
     model = Model()
     with fresh_database(server, TEMPLATE) as database:
         with closing(PostgresLog(database, pool_size=1)) as log:

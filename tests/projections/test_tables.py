@@ -16,7 +16,15 @@ from rosterlog.domain.values import Role
 from rosterlog.migrations import commands
 from rosterlog.projections.tables import ClassMemberRow, ClassRow, GroupRow, UserRow
 from tests.projections.catalog import definitions
-from tests.projections.tables import CLASS, GROUP, OTHER_CLASS, OTHER_USER, USER, project_all, record_everything
+from tests.projections.tables import (
+    CLASS,
+    GROUP,
+    OTHER_CLASS,
+    OTHER_USER,
+    USER,
+    project_all,
+    record_everything,
+)
 
 TIME = datetime(2025, 9, 1, tzinfo=UTC)
 
@@ -71,7 +79,10 @@ def session(database: str) -> Iterator[Session]:
 
 def insert(connection: Connection[Any], table: str, **values: Any) -> UUID:
     columns, marks = ", ".join(values), ", ".join(["%s"] * len(values))
-    row = connection.execute(f"INSERT INTO roster.{table} ({columns}) VALUES ({marks}) RETURNING id", list(values.values())).fetchone()
+    row = connection.execute(
+        f"INSERT INTO roster.{table} ({columns}) VALUES ({marks}) RETURNING id",
+        list(values.values()),
+    ).fetchone()
     assert row is not None
     id_: UUID = row[0]
     return id_
@@ -80,7 +91,9 @@ def insert(connection: Connection[Any], table: str, **values: Any) -> UUID:
 @pytest.fixture
 def class_id(connection: Connection[Any]) -> UUID:
     """A group with a class, both by hand, with nothing given that has a default."""
-    group = insert(connection, "groups", id=uuid4(), name="North", created_at=TIME, updated_at=TIME, version=1)
+    group = insert(
+        connection, "groups", id=uuid4(), name="North", created_at=TIME, updated_at=TIME, version=1
+    )
     return insert(connection, "classes", group_id=group, name="Maths")
 
 
@@ -89,8 +102,14 @@ def new_user(connection: Connection[Any]) -> UUID:
 
 
 @pytest.mark.parametrize("table", COLUMNS)
-def test_columns_have_their_types_defaults_and_not_null(connection: Connection[Any], table: str) -> None:
-    found = {row[2]: (row[3], row[4], row[6]) for row in definitions(connection, "roster")["columns"] if row[0] == table}
+def test_columns_have_their_types_defaults_and_not_null(
+    connection: Connection[Any], table: str
+) -> None:
+    found = {
+        row[2]: (row[3], row[4], row[6])
+        for row in definitions(connection, "roster")["columns"]
+        if row[0] == table
+    }
     assert {name: found[name] for name in COLUMNS[table]} == COLUMNS[table]
 
 
@@ -108,11 +127,20 @@ def test_the_roles_are_an_enum_in_public(connection: Connection[Any]) -> None:
 
 
 def test_defaults_fill_what_is_not_given(connection: Connection[Any], class_id: UUID) -> None:
-    columns = "settings, created_at = updated_at, created_at > now() - interval '1 hour', deleted_at"
-    row = connection.execute(f"SELECT {columns} FROM roster.classes WHERE id = %s", [class_id]).fetchone()
+    columns = (
+        "settings, created_at = updated_at, created_at > now() - interval '1 hour', deleted_at"
+    )
+    row = connection.execute(
+        f"SELECT {columns} FROM roster.classes WHERE id = %s", [class_id]
+    ).fetchone()
     assert row == ({}, True, True, None)
-    member = insert(connection, "class_members", class_id=class_id, user_id=new_user(connection), role="student")
-    row = connection.execute("SELECT created_at > now() - interval '1 hour' FROM roster.class_members WHERE id = %s", [member]).fetchone()
+    member = insert(
+        connection, "class_members", class_id=class_id, user_id=new_user(connection), role="student"
+    )
+    row = connection.execute(
+        "SELECT created_at > now() - interval '1 hour' FROM roster.class_members WHERE id = %s",
+        [member],
+    ).fetchone()
     assert row == (True,)
 
 
@@ -163,24 +191,37 @@ def test_a_class_that_breaks_a_constraint_is_refused(
         insert(connection, "classes", **{"group_id": group[0], "name": "Art", **values})
 
 
-@pytest.mark.parametrize(("table", "left"), [("groups", (0, 0, 0, 1)), ("classes", (1, 0, 0, 1)), ("users", (1, 1, 0, 0))])
+@pytest.mark.parametrize(
+    ("table", "left"),
+    [("groups", (0, 0, 0, 1)), ("classes", (1, 0, 0, 1)), ("users", (1, 1, 0, 0))],
+)
 def test_deleting_cascades_to_what_belongs_to_it_and_no_further(
     connection: Connection[Any], class_id: UUID, table: str, left: tuple[int, ...]
 ) -> None:
-    insert(connection, "class_members", class_id=class_id, user_id=new_user(connection), role="student")
+    insert(
+        connection, "class_members", class_id=class_id, user_id=new_user(connection), role="student"
+    )
     connection.execute(f"DELETE FROM roster.{table}")
     tables = ("groups", "classes", "class_members", "users")
-    assert tuple(len(connection.execute(f"SELECT FROM roster.{name}").fetchall()) for name in tables) == left
+    assert (
+        tuple(len(connection.execute(f"SELECT FROM roster.{name}").fetchall()) for name in tables)
+        == left
+    )
 
 
-def test_relations_lead_both_ways(roster: Roster, connection: Connection[Any], session: Session) -> None:
+def test_relations_lead_both_ways(
+    roster: Roster, connection: Connection[Any], session: Session
+) -> None:
     record_everything(roster)
     project_all(connection)
     group = session.get_one(GroupRow, GROUP)
     assert {class_.id for class_ in group.classes} == {CLASS, OTHER_CLASS}
     class_ = session.get_one(ClassRow, CLASS)
     assert class_.group is group
-    assert {member.user_id: member.role for member in class_.members} == {USER: Role.TEACHER, OTHER_USER: Role.STUDENT}
+    assert {member.user_id: member.role for member in class_.members} == {
+        USER: Role.TEACHER,
+        OTHER_USER: Role.STUDENT,
+    }
     user = session.get_one(UserRow, USER)
     (membership,) = user.memberships
     assert membership.class_ is class_
@@ -189,7 +230,9 @@ def test_relations_lead_both_ways(roster: Roster, connection: Connection[Any], s
     assert class_ in group.classes
 
 
-def test_the_orm_deletes_by_cascade_of_the_database(roster: Roster, connection: Connection[Any], session: Session) -> None:
+def test_the_orm_deletes_by_cascade_of_the_database(
+    roster: Roster, connection: Connection[Any], session: Session
+) -> None:
     record_everything(roster)
     project_all(connection)
     session.delete(session.get_one(GroupRow, GROUP))

@@ -1,6 +1,7 @@
 """The OpenAPI document as programs are generated from it, made from what the framework says of the routes.
 
-Each rule here holds for the whole document, for operations and types to come, too (tests/api/rest/openapi/test_openapi.py).
+Each rule here holds for the whole document, for operations and types to come, too
+(tests/api/rest/openapi/test_openapi.py).
 """
 
 import re
@@ -28,9 +29,26 @@ _PROBLEM_TYPE = "ProblemType"
 _NULL = {"type": "null"}
 _TEXT, _NUMBER = {"type": "string"}, {"type": "integer"}
 _REFUSAL_HEADERS: Mapping[str, Mapping[str, Schema]] = {
-    "401": {"WWW-Authenticate": {"description": "How to authenticate (RFC 6750).", "required": True, "schema": _TEXT}},
-    "403": {"WWW-Authenticate": {"description": "The scope that is needed, where one is.", "schema": _TEXT}},
-    "503": {"Retry-After": {"description": "Seconds after which to try again.", "required": True, "schema": _NUMBER}},
+    "401": {
+        "WWW-Authenticate": {
+            "description": "How to authenticate (RFC 6750).",
+            "required": True,
+            "schema": _TEXT,
+        }
+    },
+    "403": {
+        "WWW-Authenticate": {
+            "description": "The scope that is needed, where one is.",
+            "schema": _TEXT,
+        }
+    },
+    "503": {
+        "Retry-After": {
+            "description": "Seconds after which to try again.",
+            "required": True,
+            "schema": _NUMBER,
+        }
+    },
 }
 
 
@@ -60,7 +78,9 @@ def _place(path: tuple[str, dict[str, Operation]]) -> int:
 
 def _name_operation(operation: Operation) -> None:
     """Let the operation's id be its title: `getClassHistory` is "Get class history"."""
-    operation["summary"] = re.sub(r"[A-Z]", lambda capital: f" {capital[0].lower()}", operation["operationId"]).capitalize()
+    operation["summary"] = re.sub(
+        r"[A-Z]", lambda capital: f" {capital[0].lower()}", operation["operationId"]
+    ).capitalize()
 
 
 def _finish_parameters(operation: Operation) -> None:
@@ -104,15 +124,27 @@ def _name_objects(schemas: dict[str, Schema]) -> None:
 
 
 def _name_problems(schemas: dict[str, Schema]) -> None:
-    """List the types of problems. More come with releases, so that any other text is allowed; a problem has all its members."""
+    """List the types of problems.
+
+    More come with releases, so that any other text is allowed; a problem has all its members.
+    """
     types = [f"/problems/{rule}" for rule in sorted(problems.explanations())]
-    schemas[_PROBLEM_TYPE] = {"type": "string", "enum": types, "title": _PROBLEM_TYPE, "description": "The rules that refuse."}
-    schemas[_PROBLEM_TYPE]["x-enum-varnames"] = [kind.rpartition("/")[2].replace("-", "_").upper() for kind in types]
+    schemas[_PROBLEM_TYPE] = {
+        "type": "string",
+        "enum": types,
+        "title": _PROBLEM_TYPE,
+        "description": "The rules that refuse.",
+    }
+    schemas[_PROBLEM_TYPE]["x-enum-varnames"] = [
+        kind.rpartition("/")[2].replace("-", "_").upper() for kind in types
+    ]
     members = problems.Problem.model_fields.keys()
     for schema in schemas.values():
         fields = schema.get("properties", {})
         if members <= fields.keys():
-            fields["type"] = {"anyOf": [{"$ref": f"{_COMPONENTS}{_PROBLEM_TYPE}"}, {"type": "string"}]}
+            fields["type"] = {
+                "anyOf": [{"$ref": f"{_COMPONENTS}{_PROBLEM_TYPE}"}, {"type": "string"}]
+            }
             schema["required"] = [*members]
 
 

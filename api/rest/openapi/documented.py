@@ -28,7 +28,13 @@ _OF_COMMANDS = _HEADERS | {
         "schema": {"type": "string", "enum": ["true"]},
     },
 }
-_LOCATION = {"Location": {"description": "The path of what was created.", "required": True, "schema": {"type": "string"}}}
+_LOCATION = {
+    "Location": {
+        "description": "The path of what was created.",
+        "required": True,
+        "schema": {"type": "string"},
+    }
+}
 _CREATED = 201
 _TEXT = {"schema": {"type": "string"}}
 _BEARER = "bearer"
@@ -41,7 +47,9 @@ COMMAND_HEADERS = {
     "Idempotency-Key": "Makes the request safe to repeat within 24 hours: it is carried out once, and answered the same.",
 }
 """What every command reads from its headers."""
-READ_HEADERS = {"If-None-Match": "The `ETag` of an answer that the caller has: where it would come again, the answer is 304."}
+READ_HEADERS = {
+    "If-None-Match": "The `ETag` of an answer that the caller has: where it would come again, the answer is 304."
+}
 """What every read of the roster or the log reads from its headers."""
 
 _REFUSED = "Why nothing was recorded, with what would have become of each item where one of them is the reason."
@@ -63,7 +71,10 @@ _SAYS = {
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Document refusals."""
-    return {status: {"model": Problem, "description": _SAYS[status], "content": {MEDIA_TYPE: {}}} for status in sorted(statuses)}
+    return {
+        status: {"model": Problem, "description": _SAYS[status], "content": {MEDIA_TYPE: {}}}
+        for status in sorted(statuses)
+    }
 
 
 def read(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -86,25 +97,36 @@ def feed() -> dict[int | str, dict[str, Any]]:
     return answers
 
 
-def command(*statuses: int, success: tuple[int, ...] = (200,), accepted: type[BaseModel] = Accepted) -> dict[int | str, dict[str, Any]]:
+def command(
+    *statuses: int, success: tuple[int, ...] = (200,), accepted: type[BaseModel] = Accepted
+) -> dict[int | str, dict[str, Any]]:
     """Document a command: its headers, 202, and its refusals besides those that every command has."""
     recorded = {"model": accepted, "description": _ACCEPTED, "headers": _OF_COMMANDS}
     answers: dict[int | str, dict[str, Any]] = {
-        status: {"headers": _OF_COMMANDS | (_LOCATION if status == _CREATED else {})} for status in success
+        status: {"headers": _OF_COMMANDS | (_LOCATION if status == _CREATED else {})}
+        for status in success
     }
     return {**answers, 202: recorded, **problems(*statuses, 409, 413, 415, 422, 503)}
 
 
 def command_on_many(outcomes: type[BaseModel], *statuses: int) -> dict[int | str, dict[str, Any]]:
     """Document a command on many things: where it is not visible yet, it answers with its outcomes, too."""
-    accepted = create_model(f"Accepted{outcomes.__name__}", __base__=outcomes, __doc__=Accepted.__doc__, id=(UUID, ...))
+    accepted = create_model(
+        f"Accepted{outcomes.__name__}", __base__=outcomes, __doc__=Accepted.__doc__, id=(UUID, ...)
+    )
     return command(*statuses, accepted=accepted)
 
 
 def command_on_items(outcomes: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     """Document a command on many items: where all are refused because one is, it answers with the outcome of each, too."""
-    fields = {name: (field.annotation, ABSENT) for name, field in outcomes.model_fields.items() if name != "position"}
-    refused = create_model(f"Refused{outcomes.__name__}", __base__=Problem, __doc__=_REFUSED, **fields)  # type: ignore[call-overload]
+    fields = {
+        name: (field.annotation, ABSENT)
+        for name, field in outcomes.model_fields.items()
+        if name != "position"
+    }
+    refused = create_model(
+        f"Refused{outcomes.__name__}", __base__=Problem, __doc__=_REFUSED, **fields
+    )  # type: ignore[call-overload]
     answers = command_on_many(outcomes)
     return answers | {409: {**answers[409], "model": refused}}
 
@@ -112,7 +134,12 @@ def command_on_items(outcomes: type[BaseModel]) -> dict[int | str, dict[str, Any
 def complete(app: FastAPI) -> None:
     """Say what FastAPI can't: who may do what, problems' own media type, headers of commands, and 200 for a repeated creation."""
     document = app.openapi()
-    scheme = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "Where authentication is configured."}
+    scheme = {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "Where authentication is configured.",
+    }
     document["components"]["securitySchemes"] = {_BEARER: scheme}
     for operations in document["paths"].values():
         for operation in operations.values():
@@ -127,7 +154,10 @@ def complete(app: FastAPI) -> None:
 
 
 def _complete_refusals(operation: dict[str, Any], *statuses: int) -> None:
-    operation["responses"] |= {str(status): {"description": _SAYS[status], "content": {MEDIA_TYPE: {}}} for status in statuses}
+    operation["responses"] |= {
+        str(status): {"description": _SAYS[status], "content": {MEDIA_TYPE: {}}}
+        for status in statuses
+    }
 
 
 def _complete_headers(operation: dict[str, Any]) -> None:
@@ -137,9 +167,17 @@ def _complete_headers(operation: dict[str, Any]) -> None:
         headers = READ_HEADERS
     elif answers.get("202", {}).get("description") == _ACCEPTED:
         versioned = POLICIES[operation["operationId"]].versioned
-        headers = {name: what for name, what in COMMAND_HEADERS.items() if name != "If-Match" or versioned}
+        headers = {
+            name: what for name, what in COMMAND_HEADERS.items() if name != "If-Match" or versioned
+        }
     parameters = [
-        {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "description": what}
+        {
+            "name": name,
+            "in": "header",
+            "required": False,
+            "schema": {"type": "string"},
+            "description": what,
+        }
         for name, what in headers.items()
     ]
     if parameters:
@@ -149,7 +187,14 @@ def _complete_headers(operation: dict[str, Any]) -> None:
 def _complete_answers(answers: dict[str, Any]) -> None:
     for answer in answers.values():
         if MEDIA_TYPE in answer.get("content", {}):
-            schema = answer["content"].get(JSON, {}).get("schema", {"$ref": "#/components/schemas/Problem"})
+            schema = (
+                answer["content"]
+                .get(JSON, {})
+                .get("schema", {"$ref": "#/components/schemas/Problem"})
+            )
             answer["content"] = {MEDIA_TYPE: {"schema": schema}}
     if {"200", "201"} <= answers.keys():
-        answers["200"] |= {"description": "It existed already, with the same content.", "content": answers["201"]["content"]}
+        answers["200"] |= {
+            "description": "It existed already, with the same content.",
+            "content": answers["201"]["content"],
+        }

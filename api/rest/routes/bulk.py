@@ -8,7 +8,13 @@ from starlette.responses import Response
 from rosterlog.api.http import problems
 from rosterlog.api.http.apart import apart
 from rosterlog.api.rest import bulk_items as bulk
-from rosterlog.api.rest.bulk_items import Atomic, EnrolmentOutcomes, NewEnrolments, NewRegistrations, RegistrationOutcomes
+from rosterlog.api.rest.bulk_items import (
+    Atomic,
+    EnrolmentOutcomes,
+    NewEnrolments,
+    NewRegistrations,
+    RegistrationOutcomes,
+)
 from rosterlog.api.rest.commands import Command, CommandRoute
 from rosterlog.api.rest.openapi import documented
 from rosterlog.domain.errors import ItemsRefused
@@ -17,17 +23,29 @@ router = APIRouter(prefix="/v1", tags=["bulk"], route_class=CommandRoute)
 
 
 @router.post(
-    "/enrolments", operation_id="enrolMany", response_model=EnrolmentOutcomes, responses=documented.command_on_items(EnrolmentOutcomes)
+    "/enrolments",
+    operation_id="enrolMany",
+    response_model=EnrolmentOutcomes,
+    responses=documented.command_on_items(EnrolmentOutcomes),
 )
-async def enrol_many(new: NewEnrolments, options: Annotated[Atomic, Query()], command: Command) -> Response:
-    """Enrol up to 10,000 users in any classes, in one append. Each item has its own outcome; with `atomic` it is all or nothing."""
+async def enrol_many(
+    new: NewEnrolments, options: Annotated[Atomic, Query()], command: Command
+) -> Response:
+    """Enrol up to 10,000 users in any classes, in one append.
+
+    Each item has its own outcome; with `atomic` it is all or nothing.
+    """
     items = await apart(bulk.enrolments, new.items)
     try:
-        outcome = await command.give(command.roster.enrol_many, command.id, items, atomic=options.atomic)
+        outcome = await command.give(
+            command.roster.enrol_many, command.id, items, atomic=options.atomic
+        )
     except ItemsRefused as refused:
         more = await apart(bulk.enrolled, new.items, items, refused.result)
         return problems.refuse(command.request, refused, more)
-    return await command.answer_many(outcome, await apart(bulk.enrolled, new.items, items, outcome.result or {}))
+    return await command.answer_many(
+        outcome, await apart(bulk.enrolled, new.items, items, outcome.result or {})
+    )
 
 
 @router.post(
@@ -36,12 +54,21 @@ async def enrol_many(new: NewEnrolments, options: Annotated[Atomic, Query()], co
     response_model=RegistrationOutcomes,
     responses=documented.command_on_items(RegistrationOutcomes),
 )
-async def register_many(new: NewRegistrations, options: Annotated[Atomic, Query()], command: Command) -> Response:
-    """Register up to 10,000 users, in one append. Each item has its own outcome; with `atomic` it is all or nothing."""
+async def register_many(
+    new: NewRegistrations, options: Annotated[Atomic, Query()], command: Command
+) -> Response:
+    """Register up to 10,000 users, in one append.
+
+    Each item has its own outcome; with `atomic` it is all or nothing.
+    """
     items = await apart(bulk.registrations, new.items)
     try:
-        outcome = await command.give(command.roster.register_many, command.id, items, atomic=options.atomic)
+        outcome = await command.give(
+            command.roster.register_many, command.id, items, atomic=options.atomic
+        )
     except ItemsRefused as refused:
         more = await apart(bulk.registered, new.items, items, refused.result)
         return problems.refuse(command.request, refused, more)
-    return await command.answer_many(outcome, await apart(bulk.registered, new.items, items, outcome.result or {}))
+    return await command.answer_many(
+        outcome, await apart(bulk.registered, new.items, items, outcome.result or {})
+    )

@@ -25,7 +25,10 @@ def router(app: FastAPI) -> APIRouter:
         # Otherwise it shows the document to a validator of its makers'.
         swagger_ui_parameters={"validatorUrl": None},
     )
-    headers = {"Content-Security-Policy": _policy(bytes(page.body).decode()), "Referrer-Policy": "no-referrer"}
+    headers = {
+        "Content-Security-Policy": _policy(bytes(page.body).decode()),
+        "Referrer-Policy": "no-referrer",
+    }
     static = StaticFiles(directory=str(files("fastapi_offline") / "static"))
     routes = APIRouter()
 
@@ -43,7 +46,10 @@ def router(app: FastAPI) -> APIRouter:
 def _policy(page: str) -> str:
     """Allow what the page needs, from here only: of scripts in the page itself, the very ones that are there."""
     inline = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
-    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" for script in inline)
+    hashes = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+        for script in inline
+    )
     return (
         f"default-src 'none'; script-src 'self' {hashes}; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

@@ -23,13 +23,20 @@ async def metrics(service: Serving) -> Response:
     except StoreUnavailable:
         measures = None
     service.note()
-    return Response(service.metrics.exposition(measures, await _replica(service)), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+    return Response(
+        service.metrics.exposition(measures, await _replica(service)),
+        media_type=CONTENT_TYPE_PLAIN_0_0_4,
+    )
 
 
 async def _replica(service: Service) -> Replica | None:
     position = None
     try:
         position = await service.reads.replica_position()
-        return None if position is None else Replica(position, await service.ask(partial(waiting, position=position)))
+        return (
+            None
+            if position is None
+            else Replica(position, await service.ask(partial(waiting, position=position)))
+        )
     except StoreUnavailable:
         return Replica(position, None)

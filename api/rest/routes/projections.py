@@ -22,7 +22,12 @@ async def get_projections(service: Serving) -> Projections:
     return Projections.model_validate(asdict(await service.ask(projection_status)))
 
 
-@router.post("/rebuild", operation_id="startRebuild", status_code=202, responses=documented.problems(409, 415, 422, 503))
+@router.post(
+    "/rebuild",
+    operation_id="startRebuild",
+    status_code=202,
+    responses=documented.problems(409, 415, 422, 503),
+)
 async def start_rebuild(_: Nothing, service: Serving) -> RebuildStarted:
     """Derive the read tables anew from the log, while reads and commands go on. One at a time."""
     started = await service.start_rebuild()
@@ -35,7 +40,9 @@ async def get_rebuild(service: Serving) -> RebuildProgress:
     return RebuildProgress.model_validate(await service.ask(rebuild.state), from_attributes=True)
 
 
-@router.delete("/rebuild", operation_id="cancelRebuild", status_code=204, responses=documented.problems(503))
+@router.delete(
+    "/rebuild", operation_id="cancelRebuild", status_code=204, responses=documented.problems(503)
+)
 async def cancel_rebuild(service: Serving) -> Response:
     """Ask the running rebuild to end; where none runs, nothing happens."""
     await service.cancel_rebuild()

@@ -22,7 +22,9 @@ async def healthz() -> dict[str, str]:
     return {"status": "alive"}
 
 
-@router.get("/readyz", operation_id="isReady", response_model=Ready, responses=documented.problems(503))
+@router.get(
+    "/readyz", operation_id="isReady", response_model=Ready, responses=documented.problems(503)
+)
 async def readyz(request: Request, service: Serving) -> Response:
     """Answer 200 as long as this process can answer reads or record commands, and say what is degraded."""
     migrated, able, state, degraded = await service.condition()
@@ -30,7 +32,9 @@ async def readyz(request: Request, service: Serving) -> Response:
         detail = problems.explanations()["not-migrated"]
         return problems.respond(request, "not-migrated", HTTPStatus.SERVICE_UNAVAILABLE, detail)
     if not able or (degraded and request.app.state.ready_strict):
-        return _unready(request, next(word for word in degraded if able or word != "keys-unreadable"))
+        return _unready(
+            request, next(word for word in degraded if able or word != "keys-unreadable")
+        )
     return JSONResponse({"status": "ready", "state": state, "degraded": degraded})
 
 
@@ -53,10 +57,19 @@ async def root() -> dict[str, str]:
     }
 
 
-@router.get("/problems/{rule}", operation_id="explainProblem", response_class=PlainTextResponse, responses=documented.problems(404, 422))
+@router.get(
+    "/problems/{rule}",
+    operation_id="explainProblem",
+    response_class=PlainTextResponse,
+    responses=documented.problems(404, 422),
+)
 async def explain(request: Request, rule: str) -> Response:
     """Explain a problem's `type`, and what to do about it."""
     explanation = problems.explanations().get(rule)
     if explanation is None:
-        return problems.respond(request, "not-found", HTTPStatus.NOT_FOUND, f"There is no problem called {rule}.")
-    return PlainTextResponse(f"{problems.title(rule)}\n\n{explanation}\n\nWhat to do: {REMEDIES[rule]}\n")
+        return problems.respond(
+            request, "not-found", HTTPStatus.NOT_FOUND, f"There is no problem called {rule}."
+        )
+    return PlainTextResponse(
+        f"{problems.title(rule)}\n\n{explanation}\n\nWhat to do: {REMEDIES[rule]}\n"
+    )

@@ -13,7 +13,9 @@ from rosterlog.domain.values import Role
 class Group(BaseModel):
     """A group of classes: a school, a department."""
 
-    model_config = example(id=SCHOOL, name="Lincoln Elementary", created_at=TIME, updated_at=TIME, version=1)
+    model_config = example(
+        id=SCHOOL, name="Lincoln Elementary", created_at=TIME, updated_at=TIME, version=1
+    )
     id: UUID
     name: str
     created_at: datetime
@@ -31,7 +33,11 @@ class User(BaseModel):
 
 
 class Class(BaseModel):
-    """A class. `deleted_at` says since when it is archived; `updated_at` does not follow its roster, `version` does."""
+    """A class.
+
+    `deleted_at` says since when it is archived; `updated_at` does not follow its roster, `version`
+    does.
+    """
 
     model_config = example(
         id=MATH, group_id=SCHOOL, name="Mathematics 7b", settings={"room": "2.14"},
@@ -50,7 +56,13 @@ class Class(BaseModel):
 class ClassMember(BaseModel):
     """A membership as its class sees it. `created_at` is the time of the latest enrolment."""
 
-    model_config = example(id="b7e6d5c4-b3a2-8190-8f7e-6d5c4b3a2918", class_id=MATH, user_id=ANNA, role="student", created_at=TIME)
+    model_config = example(
+        id="b7e6d5c4-b3a2-8190-8f7e-6d5c4b3a2918",
+        class_id=MATH,
+        user_id=ANNA,
+        role="student",
+        created_at=TIME,
+    )
     id: UUID
     class_id: UUID
     user_id: UUID
@@ -61,7 +73,9 @@ class ClassMember(BaseModel):
 class Membership(BaseModel):
     """A membership as its user sees it."""
 
-    model_config = example(class_id=MATH, class_name="Mathematics 7b", group_id=SCHOOL, role="student", created_at=TIME)
+    model_config = example(
+        class_id=MATH, class_name="Mathematics 7b", group_id=SCHOOL, role="student", created_at=TIME
+    )
     class_id: UUID
     class_name: str
     group_id: UUID
@@ -81,7 +95,8 @@ class EventFields(BaseModel):
     """The fields that an event changed: each is there only where the event changed it."""
 
     group_id: UUID | None = Field(
-        default_factory=lambda: None, description="Null for a group that the caller, confined to others, may not see."
+        default_factory=lambda: None,
+        description="Null for a group that the caller, confined to others, may not see.",
     )
     name: str = ABSENT
     settings: dict[str, Any] = ABSENT
@@ -90,9 +105,13 @@ class EventFields(BaseModel):
 
 
 class Event(BaseModel):
-    """One entry of a history. `before` and `after` hold the fields that the event changed; `skipped` is there only where it is.
+    """One entry of a history.
 
-    `digest` is the hash over the event and all those before it, in hexadecimal; docs/events.md says how to check it.
+    `before` and `after` hold the fields that the event changed; `skipped` is there only where it
+    is.
+
+    `digest` is the hash over the event and all those before it, in hexadecimal; docs/events.md says
+    how to check it.
     """
 
     model_config = example(
@@ -121,7 +140,9 @@ class Event(BaseModel):
 class RosterRow(BaseModel):
     """A member of a class of a group; an empty class has one row without user, role and time."""
 
-    model_config = example(class_id=MATH, class_name="Mathematics 7b", user_id=ANNA, role="student", enrolled_at=TIME)
+    model_config = example(
+        class_id=MATH, class_name="Mathematics 7b", user_id=ANNA, role="student", enrolled_at=TIME
+    )
     class_id: UUID
     class_name: str
     user_id: UUID | None
@@ -187,7 +208,10 @@ class DiffClass(BaseModel):
 
 
 class Diff(BaseModel):
-    """What differs between two moments. Applied to the state at the first, it gives the state at the second."""
+    """What differs between two moments.
+
+    Applied to the state at the first, it gives the state at the second.
+    """
 
     model_config = example(
         enrolled=[{"class_id": MATH, "user_id": ANNA, "role": "student"}], withdrawn=[], role_changed=[],
@@ -204,7 +228,9 @@ Item = TypeVar("Item")
 
 class _List(BaseModel, Generic[Item]):
     items: list[Item]
-    next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null on the last one.")
+    next_cursor: str | None = Field(
+        description="Give it as `cursor` for the next page; null on the last one."
+    )
 
 
 class GroupList(_List[Group]):
@@ -236,7 +262,10 @@ class RosterList(_List[RosterRow]):
 
 
 class Feed(BaseModel):
-    """A page of the feed. `after` is what to ask next, even when nothing came; `head` is the last position of the log."""
+    """A page of the feed.
+
+    `after` is what to ask next, even when nothing came; `head` is the last position of the log.
+    """
 
     items: list[Event]
     after: int
@@ -262,7 +291,10 @@ class Skip(BaseModel):
 
 
 class Projections(BaseModel):
-    """Where the projection stands, in positions of the log. `lag` is how many events it is behind; `skips` are left out."""
+    """Where the projection stands, in positions of the log.
+
+    `lag` is how many events it is behind; `skips` are left out.
+    """
 
     head: int
     checkpoint: int

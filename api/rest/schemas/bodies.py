@@ -2,7 +2,17 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rosterlog.api.rest.schemas.fields import ABSENT, ANNA, MATH, SCHOOL, EffectiveOn, Id, Name, SettingsObject, example
+from rosterlog.api.rest.schemas.fields import (
+    ABSENT,
+    ANNA,
+    MATH,
+    SCHOOL,
+    EffectiveOn,
+    Id,
+    Name,
+    SettingsObject,
+    example,
+)
 from rosterlog.domain.values import Role
 
 
@@ -41,7 +51,9 @@ class NewUser(_Input):
 class NewClass(_Input):
     """A class to create in a group. `settings` is any JSON object, at most 64 KiB and 32 levels."""
 
-    model_config = example(id=MATH, group_id=SCHOOL, name="Mathematics 7b", settings={"room": "2.14"})
+    model_config = example(
+        id=MATH, group_id=SCHOOL, name="Mathematics 7b", settings={"room": "2.14"}
+    )
     id: Id | None = None
     group_id: Id
     name: Name
@@ -52,7 +64,8 @@ class ClassChange(_Input):
     """What to change of a class; what is not given stays. `settings` are replaced whole."""
 
     model_config = example(name="Mathematics 7b (advanced)")
-    # Absent is no change, null is refused: defaults are not validated, and what was given is read from `model_fields_set`.
+    # Absent is no change, null is refused: defaults are not validated, and what was given is read
+    # from `model_fields_set`.
     name: Name = ABSENT
     settings: SettingsObject = ABSENT
     group_id: Id = ABSENT

@@ -13,7 +13,11 @@ from rosterlog.domain import values
 from rosterlog.domain.errors import InvalidValue
 from rosterlog.projections.projector.projector import KNOWN_TOPICS
 
-MATH, SCHOOL, ANNA = "5b6a1f0e-7c2d-4e8f-9a3b-1c2d3e4f5a6b", "0f9e8d7c-6b5a-4938-a7b6-c5d4e3f2a1b0", "a1b2c3d4-e5f6-4a7b-8c9d-0e1f2a3b4c5d"
+MATH, SCHOOL, ANNA = (
+    "5b6a1f0e-7c2d-4e8f-9a3b-1c2d3e4f5a6b",
+    "0f9e8d7c-6b5a-4938-a7b6-c5d4e3f2a1b0",
+    "a1b2c3d4-e5f6-4a7b-8c9d-0e1f2a3b4c5d",
+)
 TIME = "2026-09-01T08:00:00+00:00"
 
 _ID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
@@ -29,7 +33,9 @@ def _only_a_date(value: object) -> object:
 
 def _only_hyphenated(value: object) -> object:
     if isinstance(value, str) and not _ID.fullmatch(value):
-        raise InvalidValue("id", "uuid", f"an id is a UUID with its hyphens and nothing around it, such as {MATH}")
+        raise InvalidValue(
+            "id", "uuid", f"an id is a UUID with its hyphens and nothing around it, such as {MATH}"
+        )
     return value
 
 
@@ -63,7 +69,11 @@ def trimmed(value: str) -> str:
 
 
 Name = Annotated[
-    str, AfterValidator(values.name), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": values.NAME_LENGTH, "pattern": r"\S"})
+    str,
+    AfterValidator(values.name),
+    WithJsonSchema(
+        {"type": "string", "minLength": 1, "maxLength": values.NAME_LENGTH, "pattern": r"\S"}
+    ),
 ]
 SettingsObject = Annotated[dict[str, Any], AfterValidator(values.settings)]
 EffectiveOn = Annotated[date, BeforeValidator(_only_a_date)]
@@ -79,7 +89,8 @@ Bound = Annotated[datetime, BeforeValidator(moments.ceiling)]
 """A time since which, inclusive, or until which, exclusive, something is asked."""
 Position = Annotated[Integer, Field(ge=0, le=2**63 - 1)]
 _TOPICS = sorted(KNOWN_TOPICS)
-# Aliases are types by their names in the OpenAPI document: what one answer says can be asked for with another request.
+# Aliases are types by their names in the OpenAPI document: what one answer says can be asked for
+# with another request.
 EventType = TypeAliasType(
     "EventType",
     Annotated[
@@ -89,8 +100,11 @@ EventType = TypeAliasType(
             {
                 "type": "string",
                 "enum": _TOPICS,
-                # What generators call the members (they know no words in a name such as ClassCreated).
-                "x-enum-varnames": [re.sub(r"(?<!^)(?=[A-Z])", "_", topic).upper() for topic in _TOPICS],
+                # What generators call the members (they know no words in a name such as
+                # ClassCreated).
+                "x-enum-varnames": [
+                    re.sub(r"(?<!^)(?=[A-Z])", "_", topic).upper() for topic in _TOPICS
+                ],
                 "description": "What an event says happened.",
             }
         ),

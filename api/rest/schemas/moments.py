@@ -7,7 +7,10 @@ from typing import NoReturn
 
 from rosterlog.domain.errors import InvalidValue
 
-_DATE_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])([01]\d|2[0-3]):([0-5]\d))", re.ASCII)
+_DATE_TIME = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])([01]\d|2[0-3]):([0-5]\d))",
+    re.ASCII,
+)
 _MICROSECOND = timedelta(microseconds=1)
 FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 """What stands for times that are before or after all that we can write in UTC: nothing is recorded near either."""
@@ -34,13 +37,24 @@ def _read(value: object) -> tuple[datetime, bool]:
         return value, False
     found = _DATE_TIME.fullmatch(value) if isinstance(value, str) else None
     if found is None:
-        _refuse(f"a time with seconds and offset is needed, such as 2026-09-01T08:00:00Z{_hint(value)}")
+        _refuse(
+            f"a time with seconds and offset is needed, such as 2026-09-01T08:00:00Z{_hint(value)}"
+        )
     year, month, day, hour, minute, second = map(int, found.groups()[:6])
     digits = found[7] or ""
     leap = second == _LEAP_SECOND
     try:
         # The year 0000 is one of the standard, a leap year, and none of Python's.
-        local = datetime(year or 4, month, day, hour, minute, 59 if leap else second, int(digits[:_DIGITS].ljust(_DIGITS, "0")), UTC)
+        local = datetime(
+            year or 4,
+            month,
+            day,
+            hour,
+            minute,
+            59 if leap else second,
+            int(digits[:_DIGITS].ljust(_DIGITS, "0")),
+            UTC,
+        )
     except ValueError:
         _refuse("there is no such time: look at its month, day, hour, minute and second")
     offset = timedelta(hours=int(found[9] or 0), minutes=int(found[10] or 0))
@@ -57,7 +71,11 @@ def _in_utc(local: datetime, offset: timedelta) -> datetime:
 
 def _before_leap_second(moment: datetime) -> tuple[datetime, bool]:
     """Return the time of a leap second. No clock of ours shows it: it is what comes after 59.999999 and before the next minute."""
-    is_last_minute = (moment.hour, moment.minute, moment.day) == (23, 59, monthrange(moment.year, moment.month)[1])
+    is_last_minute = (moment.hour, moment.minute, moment.day) == (
+        23,
+        59,
+        monthrange(moment.year, moment.month)[1],
+    )
     if not is_last_minute:
         _refuse("there is no such time: a second 60 is the last of a month, in UTC")
     return moment.replace(microsecond=999_999), True
@@ -67,7 +85,9 @@ def _hint(value: object) -> str:
     if not isinstance(value, str) or " " not in value:
         return ""
     return (
-        " (write T, not a space, between date and time)" if value.find(" ") == len("2026-09-01") else " (write + as %2B in a URL, or use Z)"
+        " (write T, not a space, between date and time)"
+        if value.find(" ") == len("2026-09-01")
+        else " (write + as %2B in a URL, or use Z)"
     )
 
 

@@ -69,7 +69,9 @@ def test_anonymous_is_401_on_every_route(anyone: Api) -> None:
     assert walked >= PUBLIC | {"createClass", "getClassHistory", "startRebuild", "getMetrics"}
 
 
-def test_the_wrong_scope_is_403_and_the_right_one_is_not_on_every_route(anyone: Api, provider: Provider) -> None:
+def test_the_wrong_scope_is_403_and_the_right_one_is_not_on_every_route(
+    anyone: Api, provider: Provider
+) -> None:
     for operation, method, path in operations(anyone):
         if operation in PUBLIC:
             continue
@@ -101,41 +103,63 @@ def test_the_actor_is_the_tokens_subject_and_can_not_be_given(everyone: Api) -> 
     class_id = everyone.new_class(group)
     (event,) = everyone.items(f"/v1/classes/{class_id}/history")
     assert event["actor"] == "registrar-7"
-    refused = error(everyone.post("/v1/groups", json={"name": "X"}, headers={"Roster-Actor": "somebody-else"}))
+    refused = error(
+        everyone.post("/v1/groups", json={"name": "X"}, headers={"Roster-Actor": "somebody-else"})
+    )
     assert (refused["header"], refused["rule"]) == ("Roster-Actor", "authenticated")
 
 
 def without_signature(provider: Provider) -> str:
-    return jwt.encode(provider.claims(), "", "none", headers={"typ": "at+jwt", "kid": provider.current})
+    return jwt.encode(
+        provider.claims(), "", "none", headers={"typ": "at+jwt", "kid": provider.current}
+    )
 
 
 def signed_with_the_public_key(provider: Provider) -> str:
     """Sign as HMAC with the public key as secret: who lets the token choose the algorithm, takes it."""
     parts = [{"alg": "HS256", "typ": "at+jwt", "kid": provider.current}, provider.claims()]
-    signed = b".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in parts)
+    signed = b".".join(
+        base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in parts
+    )
     signature = hmac.new(provider.public_pem, signed, hashlib.sha256).digest()
     return (signed + b"." + base64.urlsafe_b64encode(signature).rstrip(b"=")).decode()
 
 
 def of_a_stranger(provider: Provider) -> str:
-    return jwt.encode(provider.claims(), Ed25519PrivateKey.generate(), "EdDSA", headers={"typ": "at+jwt", "kid": provider.current})
+    return jwt.encode(
+        provider.claims(),
+        Ed25519PrivateKey.generate(),
+        "EdDSA",
+        headers={"typ": "at+jwt", "kid": provider.current},
+    )
 
 
 def of_another_kind_of_key(provider: Provider) -> str:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    return jwt.encode(provider.claims(), key, "RS256", headers={"typ": "at+jwt", "kid": provider.current})
+    return jwt.encode(
+        provider.claims(), key, "RS256", headers={"typ": "at+jwt", "kid": provider.current}
+    )
 
 
 def with_its_own_key(provider: Provider) -> str:
     """Carry the key that it is signed with: who takes that, takes anything."""
     key = Ed25519PrivateKey.generate()
     embedded = jwt.algorithms.OKPAlgorithm.to_jwk(key.public_key(), as_dict=True)
-    return jwt.encode(provider.claims(), key, "EdDSA", headers={"typ": "at+jwt", "jwk": embedded, "kid": provider.current})
+    return jwt.encode(
+        provider.claims(),
+        key,
+        "EdDSA",
+        headers={"typ": "at+jwt", "jwk": embedded, "kid": provider.current},
+    )
 
 
 def altered(provider: Provider) -> str:
     head, _, signature = provider.token().split(".")
-    claims = base64.urlsafe_b64encode(json.dumps(provider.claims(sub="somebody")).encode()).rstrip(b"=").decode()
+    claims = (
+        base64.urlsafe_b64encode(json.dumps(provider.claims(sub="somebody")).encode())
+        .rstrip(b"=")
+        .decode()
+    )
     return f"{head}.{claims}.{signature}"
 
 
@@ -177,13 +201,17 @@ FORGED = {
 
 
 @pytest.mark.parametrize("forge", FORGED.values(), ids=FORGED.keys())
-def test_no_token_counts_that_is_not_whole_current_and_ours(anyone: Api, provider: Provider, forge: Any) -> None:
+def test_no_token_counts_that_is_not_whole_current_and_ours(
+    anyone: Api, provider: Provider, forge: Any
+) -> None:
     response = anyone.get("/v1/groups", headers=bearer(forge(provider)))
     problem(response, 401, "unauthenticated")
     assert response.headers["WWW-Authenticate"] == 'Bearer realm="rosterlog", error="invalid_token"'
 
 
-@pytest.mark.parametrize("headers", [[("Authorization", "Basic eDp5")], [("Authorization", "Bearer")]])
+@pytest.mark.parametrize(
+    "headers", [[("Authorization", "Basic eDp5")], [("Authorization", "Bearer")]]
+)
 def test_a_header_of_another_form_is_no_token(anyone: Api, headers: list[tuple[str, str]]) -> None:
     problem(anyone.get("/v1/groups", headers=headers), 401, "unauthenticated")
 
@@ -198,7 +226,9 @@ def test_clocks_may_differ_a_little(anyone: Api, provider: Provider) -> None:
     done(anyone.get("/v1/groups", headers=bearer(provider.token(nbf=int(time.time()) + 10))), 200)
 
 
-def test_a_type_an_audience_and_scopes_come_in_more_than_one_form(anyone: Api, provider: Provider) -> None:
+def test_a_type_an_audience_and_scopes_come_in_more_than_one_form(
+    anyone: Api, provider: Provider
+) -> None:
     for token in (
         provider.token(headers={"typ": "application/at+jwt"}),
         provider.token(headers={"typ": "AT+JWT"}),
@@ -207,7 +237,9 @@ def test_a_type_an_audience_and_scopes_come_in_more_than_one_form(anyone: Api, p
     ):
         done(anyone.get("/v1/groups", headers=bearer(token)), 200)
     for scope in (None, 7, [READ.upper()], f"{READ}s", ""):
-        assert anyone.get("/v1/groups", headers=bearer(provider.token(scope=scope))).status_code in {401, 403}
+        assert anyone.get(
+            "/v1/groups", headers=bearer(provider.token(scope=scope))
+        ).status_code in {401, 403}
 
 
 def test_a_token_expires_though_it_was_seen_before(anyone: Api, provider: Provider) -> None:
@@ -220,14 +252,28 @@ def test_a_token_expires_though_it_was_seen_before(anyone: Api, provider: Provid
     problem(anyone.get("/v1/groups", headers=bearer(token)), 401, "unauthenticated")
 
 
-def test_another_claim_can_name_the_actor_and_others_the_scopes(database: str, provider: Provider, tmp_path: Path) -> None:
+def test_another_claim_can_name_the_actor_and_others_the_scopes(
+    database: str, provider: Provider, tmp_path: Path
+) -> None:
     provider.write(tmp_path / "keys")
-    settings = trusting(tmp_path / "keys", auth_actor_claim="employee", auth_scope_claim="scp", metrics_open=True)
+    settings = trusting(
+        tmp_path / "keys", auth_actor_claim="employee", auth_scope_claim="scp", metrics_open=True
+    )
     with serving(database, settings) as api:
-        api.headers.update(bearer(provider.token(employee="e-4711", sub="jo@school.example", scope=DROP, scp=list(SCOPES))))
+        api.headers.update(
+            bearer(
+                provider.token(
+                    employee="e-4711", sub="jo@school.example", scope=DROP, scp=list(SCOPES)
+                )
+            )
+        )
         (event,) = api.items(f"/v1/classes/{api.new_class()}/history")
         assert event["actor"] == "e-4711"
-        problem(api.get("/v1/groups", headers=bearer(provider.token(scp=list(SCOPES)))), 401, "unauthenticated")
+        problem(
+            api.get("/v1/groups", headers=bearer(provider.token(scp=list(SCOPES)))),
+            401,
+            "unauthenticated",
+        )
         del api.headers["Authorization"]
         done(api.get("/metrics"), 200)
 
@@ -244,10 +290,14 @@ def test_a_local_key_makes_tokens_that_count(database: str, tmp_path: Path, gene
     key = tmp_path / "key.pem"
     key.write_bytes(generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     environment = {"AUTH_KEYS": str(key), "AUTH_ISSUER": ISSUER, "AUTH_AUDIENCE": AUDIENCE}
-    token = succeeds("token", "--key", str(key), "--subject", "me", "--scope", READ, **environment).strip()
+    token = succeeds(
+        "token", "--key", str(key), "--subject", "me", "--scope", READ, **environment
+    ).strip()
     with serving(database, trusting(key)) as api:
         done(api.get("/v1/groups", headers=bearer(token)), 200)
-        problem(api.post("/v1/groups", json={"name": "X"}, headers=bearer(token)), 403, "scope-missing")
+        problem(
+            api.post("/v1/groups", json={"name": "X"}, headers=bearer(token)), 403, "scope-missing"
+        )
 
 
 def test_token_makes_a_key_where_it_is_asked_to(tmp_path: Path) -> None:
@@ -259,8 +309,16 @@ def test_token_makes_a_key_where_it_is_asked_to(tmp_path: Path) -> None:
     before = key.read_bytes()
     assert "File exists" in rosterlog(*arguments, **environment).stderr
     assert key.read_bytes() == before
-    assert "the scopes are" in rosterlog("token", "--key", str(key), "--subject", "me", "--scope", "all", **environment).stderr
-    assert "ROSTERLOG_AUTH_KEYS" in rosterlog("token", "--key", str(key), "--subject", "me", "--scope", READ).stderr
+    assert (
+        "the scopes are"
+        in rosterlog(
+            "token", "--key", str(key), "--subject", "me", "--scope", "all", **environment
+        ).stderr
+    )
+    assert (
+        "ROSTERLOG_AUTH_KEYS"
+        in rosterlog("token", "--key", str(key), "--subject", "me", "--scope", READ).stderr
+    )
 
 
 @pytest.mark.parametrize(
@@ -270,7 +328,10 @@ def test_token_makes_a_key_where_it_is_asked_to(tmp_path: Path) -> None:
         ("AUTH_ISSUER", {"AUTH_KEYS": "keys.json", "AUTH_AUDIENCE": "x"}),
         ("AUTH_AUDIENCE", {"AUTH_KEYS": "keys.json", "AUTH_ISSUER": "x"}),
         ("AUTH_ISSUER", {"AUTH_ISSUER": "x"}),
-        ("AUTH_KEYS", {"AUTH_KEYS": "http://idp.example/jwks", "AUTH_ISSUER": "x", "AUTH_AUDIENCE": "x"}),
+        (
+            "AUTH_KEYS",
+            {"AUTH_KEYS": "http://idp.example/jwks", "AUTH_ISSUER": "x", "AUTH_AUDIENCE": "x"},
+        ),
         ("AUTH_ALGORITHMS", {"AUTH_ALGORITHMS": "HS256"}),
         ("AUTH_ALGORITHMS", {"AUTH_ALGORITHMS": "RS256,none"}),
         ("AUTH_ALGORITHMS", {"AUTH_ALGORITHMS": ","}),
@@ -283,7 +344,9 @@ def test_settings_that_would_be_unsafe_end_the_start(name: str, settings: dict[s
     assert "Traceback" not in ended.stderr
 
 
-def test_keys_that_can_not_be_read_are_no_reason_to_let_anyone_in(database: str, provider: Provider, tmp_path: Path) -> None:
+def test_keys_that_can_not_be_read_are_no_reason_to_let_anyone_in(
+    database: str, provider: Provider, tmp_path: Path
+) -> None:
     with serving(database, trusting(tmp_path / "missing")) as api:
         response = api.get("/v1/groups", headers=bearer(provider.token()))
         problem(response, 503, "keys-unreadable")

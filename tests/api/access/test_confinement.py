@@ -39,7 +39,16 @@ OF_A_CLASS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 OF_A_USER: dict[str, dict[str, Any]] = {"getUser": {}, "listMemberships": {}, "getUserHistory": {}}
 IN_PATH = OF_A_GROUP | OF_A_CLASS | OF_A_USER
-OF_THE_PAST = {"getGroup", "listGroupClasses", "getGroupRosters", "getClass", "listMembers", "getMember", "getUser", "listMemberships"}
+OF_THE_PAST = {
+    "getGroup",
+    "listGroupClasses",
+    "getGroupRosters",
+    "getClass",
+    "listMembers",
+    "getMember",
+    "getUser",
+    "listMemberships",
+}
 
 
 def request(api: Api, operation: str, ids: dict[str, str], **more: Any) -> httpx.Response:
@@ -47,7 +56,9 @@ def request(api: Api, operation: str, ids: dict[str, str], **more: Any) -> httpx
     for path, methods in api.get("/openapi.json").json()["paths"].items():
         for method, described in methods.items():
             if described["operationId"] == operation:
-                return api.request(method, path.format(**ids), **{**IN_PATH.get(operation, {}), **more})
+                return api.request(
+                    method, path.format(**ids), **{**IN_PATH.get(operation, {}), **more}
+                )
     raise AssertionError(f"there is no operation {operation}")
 
 
@@ -62,13 +73,19 @@ def said(refusal: httpx.Response, ids: dict[str, str]) -> str:
 
 def test_every_operation_is_in_one_of_these_tables(guarded: Api) -> None:
     paths = guarded.get("/openapi.json").json()["paths"]
-    operations = [operation["operationId"] for methods in paths.values() for operation in methods.values()]
+    operations = [
+        operation["operationId"] for methods in paths.values() for operation in methods.values()
+    ]
     assert sorted(operations) == sorted([*PUBLIC, *FOR_ALL_GROUPS, *LISTS, *IN_BODY, *IN_PATH])
 
 
 @pytest.mark.parametrize("operation", IN_PATH)
 def test_what_is_of_another_group_is_as_what_never_was(town: Town, operation: str) -> None:
-    theirs = {"group_id": town.other_group, "class_id": town.other_class, "user_id": town.other_user}
+    theirs = {
+        "group_id": town.other_group,
+        "class_id": town.other_class,
+        "user_id": town.other_user,
+    }
     never = {name: unknown_id() for name in theirs}
     ways: list[dict[str, Any]] = [{}, {"headers": {"If-Match": '"99"'}}]
     if POLICIES[operation].scope != WRITE:
@@ -80,7 +97,9 @@ def test_what_is_of_another_group_is_as_what_never_was(town: Town, operation: st
             found = request(town.mine, operation, theirs, **more)
             assert found.status_code == 404, found.text
             assert said(found, theirs) == said(request(town.mine, operation, never, **more), never)
-            assert said(found, theirs) == said(request(town.confined(), operation, theirs, **more), theirs)
+            assert said(found, theirs) == said(
+                request(town.confined(), operation, theirs, **more), theirs
+            )
 
 
 @pytest.mark.parametrize("operation", IN_PATH)
@@ -106,11 +125,34 @@ def test_lists_leave_out_what_is_of_other_groups(town: Town, operation: str) -> 
 @pytest.mark.parametrize("operation", sorted(FOR_ALL_GROUPS))
 def test_what_is_of_no_group_is_refused_before_all_else(town: Town, operation: str) -> None:
     with town.all.nothing_recorded():
-        problem(request(town.mine, operation, {"user_id": town.user}, json={"nonsense": 1}), 403, "token-confined")
+        problem(
+            request(town.mine, operation, {"user_id": town.user}, json={"nonsense": 1}),
+            403,
+            "token-confined",
+        )
 
 
-@pytest.mark.parametrize("claim", [None, "", "all", NOBODY, 7, True, {}, {"0": NOBODY}, ["all"], [None], [7], [[NOBODY]], [NOBODY, "x"]])
-def test_a_claim_that_can_not_be_read_is_no_reason_to_show_everything(guarded: Api, provider: Provider, claim: Any) -> None:
+@pytest.mark.parametrize(
+    "claim",
+    [
+        None,
+        "",
+        "all",
+        NOBODY,
+        7,
+        True,
+        {},
+        {"0": NOBODY},
+        ["all"],
+        [None],
+        [7],
+        [[NOBODY]],
+        [NOBODY, "x"],
+    ],
+)
+def test_a_claim_that_can_not_be_read_is_no_reason_to_show_everything(
+    guarded: Api, provider: Provider, claim: Any
+) -> None:
     refused = guarded.get("/v1/groups", headers=bearer(provider.token(roster_groups=claim)))
     assert "roster_groups" in problem(refused, 401, "unauthenticated")["detail"]
 
@@ -118,18 +160,36 @@ def test_a_claim_that_can_not_be_read_is_no_reason_to_show_everything(guarded: A
 def test_an_empty_list_sees_nothing_and_ids_may_be_written_in_any_way(town: Town) -> None:
     for path in ("/v1/groups", "/v1/classes", "/v1/users", "/v1/history"):
         assert town.confined().items(path) == []
-    assert [group["id"] for group in town.confined(town.group.upper(), town.group).items("/v1/groups")] == [town.group]
+    assert [
+        group["id"] for group in town.confined(town.group.upper(), town.group).items("/v1/groups")
+    ] == [town.group]
 
 
-def test_another_claim_can_confine_and_the_command_line_makes_such_tokens(database: str, tmp_path: Path) -> None:
+def test_another_claim_can_confine_and_the_command_line_makes_such_tokens(
+    database: str, tmp_path: Path
+) -> None:
     key = tmp_path / "key.pem"
-    environment = {"AUTH_KEYS": str(key), "AUTH_ISSUER": ISSUER, "AUTH_AUDIENCE": AUDIENCE, "AUTH_GROUPS_CLAIM": "schools"}
-    arguments = ["token", "--key", str(key), "--subject", "me", *(part for scope in SCOPES for part in ("--scope", scope))]
+    environment = {
+        "AUTH_KEYS": str(key),
+        "AUTH_ISSUER": ISSUER,
+        "AUTH_AUDIENCE": AUDIENCE,
+        "AUTH_GROUPS_CLAIM": "schools",
+    }
+    arguments = [
+        "token",
+        "--key",
+        str(key),
+        "--subject",
+        "me",
+        *(part for scope in SCOPES for part in ("--scope", scope)),
+    ]
     everywhere = succeeds(*arguments, "--make-key", **environment).strip()
     with serving(database, trusting(key, auth_groups_claim="schools")) as api:
         api.headers.update(bearer(everywhere))
         north, south = api.new_group("North"), api.new_group("South")
-        confined = succeeds(*arguments, "--group", south, "--group", unknown_id(), **environment).strip()
+        confined = succeeds(
+            *arguments, "--group", south, "--group", unknown_id(), **environment
+        ).strip()
         assert [group["id"] for group in api.items("/v1/groups")] == [north, south]
         api.headers.update(bearer(confined))
         assert [group["id"] for group in api.items("/v1/groups")] == [south]

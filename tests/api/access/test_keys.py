@@ -9,7 +9,14 @@ from typing import Any
 import jwt
 import pytest
 
-from rosterlog.api.access.keys import ADDRESS_AGE, COOLDOWN_SECONDS, FILE_AGE, RETRY_SECONDS, Keys, KeysUnreadable
+from rosterlog.api.access.keys import (
+    ADDRESS_AGE,
+    COOLDOWN_SECONDS,
+    FILE_AGE,
+    RETRY_SECONDS,
+    Keys,
+    KeysUnreadable,
+)
 from tests.api.client import done, problem
 from tests.api.conftest import serving
 from tests.api.identity import Provider, Published, bearer, published, trusting
@@ -38,19 +45,25 @@ def known(keys: Keys, *key_ids: str) -> list[bool]:
     return [keys.find(key_id) is not None for key_id in key_ids]
 
 
-def test_a_new_key_counts_without_a_restart(database: str, address: Published, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_key_counts_without_a_restart(
+    database: str, address: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with serving(database, trusting(address.address)) as api:
         old = address.provider.token()
         done(api.get("/v1/groups", headers=bearer(old)), 200)
         address.provider.rotate("second")
-        problem(api.get("/v1/groups", headers=bearer(address.provider.token())), 401, "unauthenticated")
+        problem(
+            api.get("/v1/groups", headers=bearer(address.provider.token())), 401, "unauthenticated"
+        )
         assert address.asked == 1, "an unknown key right after reading does not make us read again"
         monkeypatch.setattr("rosterlog.api.access.keys.COOLDOWN_SECONDS", 0)
         done(api.get("/v1/groups", headers=bearer(address.provider.token())), 200)
         done(api.get("/v1/groups", headers=bearer(old)), 200)
 
 
-def test_keys_are_read_again_for_an_unknown_key_but_not_for_each(address: Published, clock: Clock) -> None:
+def test_keys_are_read_again_for_an_unknown_key_but_not_for_each(
+    address: Published, clock: Clock
+) -> None:
     keys = Keys(address.address, clock=clock)
     assert known(keys, "first", "first", "second") == [True, True, False]
     assert address.asked == 1

@@ -45,9 +45,16 @@ from tests.api.identity import Provider, bearer, trusting
         {"Sec-Fetch-Site": ""},
     ],
 )
-def test_what_comes_from_elsewhere_is_refused_and_changes_nothing(shared: Api, headers: dict[str, str]) -> None:
+def test_what_comes_from_elsewhere_is_refused_and_changes_nothing(
+    shared: Api, headers: dict[str, str]
+) -> None:
     with shared.nothing_recorded():
-        for method, path in (("POST", "/v1/groups"), ("POST", "/v1/projections/rebuild"), ("GET", "/v1/groups"), ("GET", "/docs")):
+        for method, path in (
+            ("POST", "/v1/groups"),
+            ("POST", "/v1/projections/rebuild"),
+            ("GET", "/v1/groups"),
+            ("GET", "/docs"),
+        ):
             problem(shared.request(method, path, headers=headers), 403, "not-local")
 
 

@@ -21,7 +21,23 @@ EVENTS = (Path(__file__).parents[3] / "docs" / "events.md").read_text(encoding="
 
 EVERY_CHARACTER = "".join(map(chr, [*range(1, 0x100), 0x2028, 0x2029, 0xFFFE, 0xFFFF, 0x1F393]))
 SETTINGS: dict[str, Any] = {
-    "numbers": [0, -0.0, 1, -1, 1.0, 0.1, 1e-7, 1.5e-300, 5e-324, 123456.789e3, 2**53, -(2**53), 9007199254740991.0, 1e15, 1e16 / 3],
+    "numbers": [
+        0,
+        -0.0,
+        1,
+        -1,
+        1.0,
+        0.1,
+        1e-7,
+        1.5e-300,
+        5e-324,
+        123456.789e3,
+        2**53,
+        -(2**53),
+        9007199254740991.0,
+        1e15,
+        1e16 / 3,
+    ],
     EVERY_CHARACTER: [EVERY_CHARACTER, {"": [[], {}, None, True, False]}],
     "z": 1,
     "a": {"b": 2, "A": 3},
@@ -46,7 +62,9 @@ def recorded(roster: Roster) -> int:
     return roster.rename_group(GROUP, f"ü{EVERY_CHARACTER[30:120]}", by("ünder-taker")).position
 
 
-def test_the_program_computes_the_head_that_verify_prints(check: Check, recorded: int, connection: Connection[Any]) -> None:
+def test_the_program_computes_the_head_that_verify_prints(
+    check: Check, recorded: int, connection: Connection[Any]
+) -> None:
     done = check()
     assert done.stdout.strip() == str(verify_log(connection)), done.stderr
 
@@ -55,9 +73,14 @@ def test_an_empty_log_has_a_head_too(check: Check, connection: Connection[Any]) 
     assert check().stdout.strip() == str(verify_log(connection))
 
 
-def test_the_program_finds_what_the_service_shows_otherwise(check: Check, recorded: int, connection: Connection[Any]) -> None:
+def test_the_program_finds_what_the_service_shows_otherwise(
+    check: Check, recorded: int, connection: Connection[Any]
+) -> None:
     changes = (
-        (7, "state = convert_to(replace(convert_from(state, 'UTF8'), 'Maths', 'Mathematics'), 'UTF8')"),
+        (
+            7,
+            "state = convert_to(replace(convert_from(state, 'UTF8'), 'Maths', 'Mathematics'), 'UTF8')",
+        ),
         (6, "recorded_at = recorded_at + interval '1 microsecond'"),
         (5, "actor = 'forger'"),
         (4, "topic = 'UserRemoved'"),
@@ -66,14 +89,30 @@ def test_the_program_finds_what_the_service_shows_otherwise(check: Check, record
     )
     connection.execute("ALTER TABLE log.events DISABLE TRIGGER ALL")
     for position, change in changes:
-        connection.execute(f"UPDATE log.events SET {change} WHERE notification_id = {position}".encode())
+        connection.execute(
+            f"UPDATE log.events SET {change} WHERE notification_id = {position}".encode()
+        )
         done = check()
-        assert (done.returncode, done.stderr.strip()) == (1, f"position {position} does not show what was recorded there")
+        assert (done.returncode, done.stderr.strip()) == (
+            1,
+            f"position {position} does not show what was recorded there",
+        )
 
 
-def test_every_entry_of_every_history_shows_the_digest_of_its_position(api: Api, recorded: int, connection: Connection[Any]) -> None:
-    digests = dict(connection.execute("SELECT notification_id, encode(digest, 'hex') FROM log.events").fetchall())
-    for path in ("/v1/events", "/v1/history", f"/v1/classes/{CLASS}/history", f"/v1/groups/{GROUP}/history"):
+def test_every_entry_of_every_history_shows_the_digest_of_its_position(
+    api: Api, recorded: int, connection: Connection[Any]
+) -> None:
+    digests = dict(
+        connection.execute(
+            "SELECT notification_id, encode(digest, 'hex') FROM log.events"
+        ).fetchall()
+    )
+    for path in (
+        "/v1/events",
+        "/v1/history",
+        f"/v1/classes/{CLASS}/history",
+        f"/v1/groups/{GROUP}/history",
+    ):
         entries = api.read(path, limit=1000)["items"]
         assert entries
         assert all(entry["digest"] == digests[entry["position"]] for entry in entries)

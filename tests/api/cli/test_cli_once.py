@@ -16,7 +16,15 @@ TOKEN = ["token", "--key", "no-such-key", "--subject", "sis"]
         (["verify", "--against", "1:00", "--against=2:00"], "--against"),
         (["project", "--skip", "1", "--reason", "x", "--skip", "2"], "--skip"),
         (
-            ["roster", "00000000-0000-0000-0000-000000000001", "x.csv", "--max-withdrawals", "1", "--max-withdrawals", "100"],
+            [
+                "roster",
+                "00000000-0000-0000-0000-000000000001",
+                "x.csv",
+                "--max-withdrawals",
+                "1",
+                "--max-withdrawals",
+                "100",
+            ],
             "--max-withdrawals",
         ),
         (["register", "--actor", "a", "x.csv", "--actor", "a"], "--actor"),
@@ -38,5 +46,15 @@ def test_help_is_shown_whatever_else_is_given() -> None:
 
 
 def test_an_allowance_and_a_limit_are_two_forms_of_one() -> None:
-    ended = RUN(cli, ["roster", "00000000-0000-0000-0000-000000000001", "x.csv", "--allow", "--max-withdrawals", "1"])
+    ended = RUN(
+        cli,
+        [
+            "roster",
+            "00000000-0000-0000-0000-000000000001",
+            "x.csv",
+            "--allow",
+            "--max-withdrawals",
+            "1",
+        ],
+    )
     assert (ended.exit_code, "give one of them" in ended.output) == (2, True)

@@ -34,18 +34,39 @@ def head(roster: Roster) -> int | None:
     return roster.recorder.max_notification_id()
 
 
-def test_users_come_from_csv_and_the_source_names_the_import(school: Roster, database: str, tmp_path: Path, connection: Connection) -> None:
+def test_users_come_from_csv_and_the_source_names_the_import(
+    school: Roster, database: str, tmp_path: Path, connection: Connection
+) -> None:
     file = tmp_path / "users.csv"
     file.write_text("\ufeffid\r\n" + "".join(f"{uuid4()}\r\n" for _ in range(2500)) + f"{ANNA}\r\n")
-    shown = succeeds("register", str(file), "--import-id", "2026-09", "--actor", "sis", "--reason", "term start", DATABASE_URL=database)
+    shown = succeeds(
+        "register",
+        str(file),
+        "--import-id",
+        "2026-09",
+        "--actor",
+        "sis",
+        "--reason",
+        "term start",
+        DATABASE_URL=database,
+    )
     assert "registered 2500, unchanged 1, refused 0; position 2505" in shown
-    found = connection.execute("SELECT DISTINCT source, actor FROM log.events WHERE notification_id > 5").fetchall()
+    found = connection.execute(
+        "SELECT DISTINCT source, actor FROM log.events WHERE notification_id > 5"
+    ).fetchall()
     assert found == [("import:2026-09", "sis")]
 
 
-def test_refused_lines_are_named_and_the_others_recorded_unless_all_or_nothing(school: Roster, database: str, tmp_path: Path) -> None:
+def test_refused_lines_are_named_and_the_others_recorded_unless_all_or_nothing(
+    school: Roster, database: str, tmp_path: Path
+) -> None:
     file = tmp_path / "enrolments.csv"
-    rows = [f"{CLASS},{BEN},student,2026-09-01", f"{CLASS},{BEN},janitor,", f"{CLASS},{uuid4()},student,", f"{CLASS},{ANNA},teacher,"]
+    rows = [
+        f"{CLASS},{BEN},student,2026-09-01",
+        f"{CLASS},{BEN},janitor,",
+        f"{CLASS},{uuid4()},student,",
+        f"{CLASS},{ANNA},teacher,",
+    ]
     file.write_text("\n".join(["class_id,user_id,role,effective_on", *rows]))
     ended = rosterlog("enrol", str(file), "--atomic", DATABASE_URL=database)
     assert (ended.returncode, head(school)) == (1, 5)
@@ -63,11 +84,15 @@ def test_ndjson_is_read_from_standard_input(school: Roster, database: str) -> No
     given = "\n\n".join(json.dumps(line) for line in lines)
     command = [PROGRAM, "enrol", "-"]
     settings = environment({"DATABASE_URL": database})
-    ended = subprocess.run(command, input=given, env=settings, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(
+        command, input=given, env=settings, capture_output=True, text=True, timeout=60, check=False
+    )
     assert (ended.returncode, head(school)) == (0, 6), ended.stderr
 
 
-def test_a_roster_is_set_by_a_file_once_a_dry_run_looked_right(school: Roster, database: str, tmp_path: Path) -> None:
+def test_a_roster_is_set_by_a_file_once_a_dry_run_looked_right(
+    school: Roster, database: str, tmp_path: Path
+) -> None:
     file = tmp_path / "roster.csv"
     file.write_text(f"user_id,role\n{BEN},student\n")
     command = ["roster", str(CLASS), str(file), "--max-withdrawals"]
@@ -75,7 +100,9 @@ def test_a_roster_is_set_by_a_file_once_a_dry_run_looked_right(school: Roster, d
     assert (ended.returncode, "is it complete" in ended.stderr) == (1, True)
     shown = succeeds(*command, "1", "--dry-run", DATABASE_URL=database)
     assert (f"{ANNA} withdrawn: teacher" in shown, head(school)) == (True, 5)
-    assert "enrolled 1, role_changed 0, withdrawn 1, unchanged 0; position 7" in succeeds(*command, "1", DATABASE_URL=database)
+    assert "enrolled 1, role_changed 0, withdrawn 1, unchanged 0; position 7" in succeeds(
+        *command, "1", DATABASE_URL=database
+    )
     file.write_text(f"user_id,role\n{BEN},student\n{uuid4()},student\n")
     assert "line 3: user-unknown" in rosterlog(*command, "1", DATABASE_URL=database).stderr
     file.write_text(f"user_id,role\n{BEN},janitor\n")
@@ -83,14 +110,20 @@ def test_a_roster_is_set_by_a_file_once_a_dry_run_looked_right(school: Roster, d
     assert head(school) == 7
 
 
-def test_a_file_that_empties_half_of_a_class_needs_permission(school: Roster, database: str, tmp_path: Path) -> None:
+def test_a_file_that_empties_half_of_a_class_needs_permission(
+    school: Roster, database: str, tmp_path: Path
+) -> None:
     file, command = tmp_path / "roster.csv", ["roster", str(CLASS), str(tmp_path / "roster.csv")]
     file.write_text("user_id,role\n")
     ended = rosterlog(*command, DATABASE_URL=database)
     assert (ended.returncode, "--allow" in ended.stderr, head(school)) == (1, True, 5), ended.stderr
     file.write_text(f"user_id,role\n{BEN},student\n")
     ended = rosterlog(*command, "--dry-run", DATABASE_URL=database)
-    assert (ended.returncode, "withdraw 1 of 1 members" in ended.stderr, head(school)) == (1, True, 5), ended.stderr
+    assert (ended.returncode, "withdraw 1 of 1 members" in ended.stderr, head(school)) == (
+        1,
+        True,
+        5,
+    ), ended.stderr
     assert "withdrawn 1" in succeeds(*command, "--allow", DATABASE_URL=database)
     file.write_text("user_id,role\n")
     assert "withdrawn 1" in succeeds(*command, "--allow", DATABASE_URL=database)
@@ -98,15 +131,30 @@ def test_a_file_that_empties_half_of_a_class_needs_permission(school: Roster, da
 
 
 FILES = {
-    "cut in a name": (b"user_id,role\n%s,student\n%s,stu" % (str(ANNA).encode(), str(BEN).encode()), "line 3"),
-    "cut in an id": (b"user_id,role\n%s,student\n%s" % (str(ANNA).encode(), str(BEN).encode()[:20]), "is the file complete?"),
+    "cut in a name": (
+        b"user_id,role\n%s,student\n%s,stu" % (str(ANNA).encode(), str(BEN).encode()),
+        "line 3",
+    ),
+    "cut in an id": (
+        b"user_id,role\n%s,student\n%s" % (str(ANNA).encode(), str(BEN).encode()[:20]),
+        "is the file complete?",
+    ),
     "cut in quotes": (b'user_id,role\n"%s","stud' % str(ANNA).encode(), "unexpected end of data"),
-    "a column twice": (b"user_id,role,role\n%s,student,teacher\n" % str(ANNA).encode(), "a column twice"),
-    "a field too many": (b"user_id,role\n%s,student,x\n" % str(ANNA).encode(), "line 2 has 3 fields"),
+    "a column twice": (
+        b"user_id,role,role\n%s,student,teacher\n" % str(ANNA).encode(),
+        "a column twice",
+    ),
+    "a field too many": (
+        b"user_id,role\n%s,student,x\n" % str(ANNA).encode(),
+        "line 2 has 3 fields",
+    ),
     "UTF-16": ("user_id,role\n".encode("utf-16"), "is not in UTF-8"),
     "Latin-1": ("user_id,role\nJosé,student\n".encode("latin-1"), "is not in UTF-8"),
     "semicolons": (b"user_id;role\n", "the first line names the columns"),
-    "a name twice": (b'{"user_id":"x","role":"student","role":"teacher"}', "line 1 is no JSON: /role: the name stands twice"),
+    "a name twice": (
+        b'{"user_id":"x","role":"student","role":"teacher"}',
+        "line 1 is no JSON: /role: the name stands twice",
+    ),
     "no number": (b'{"user_id":NaN}', "line 1 is no JSON"),
     "empty": (b"", "the first line names the columns"),
 }
@@ -124,11 +172,18 @@ def test_a_file_that_is_not_whole_is_refused_with_its_line(tmp_path: Path, name:
 
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_lines_end_and_begin_as_spreadsheets_write_them(tmp_path: Path, mark: str, end: str) -> None:
+def test_lines_end_and_begin_as_spreadsheets_write_them(
+    tmp_path: Path, mark: str, end: str
+) -> None:
     file = tmp_path / "roster.csv"
-    file.write_bytes(end.join([f"{mark}user_id,role", f"{ANNA},teacher", "", f'"{BEN}",student']).encode())
+    file.write_bytes(
+        end.join([f"{mark}user_id,role", f"{ANNA},teacher", "", f'"{BEN}",student']).encode()
+    )
     found = importing.read(file, {"user_id": True, "role": True})
-    assert [(line.number, line.item["user_id"]) for line in found] == [(2, str(ANNA)), (4, str(BEN))]
+    assert [(line.number, line.item["user_id"]) for line in found] == [
+        (2, str(ANNA)),
+        (4, str(BEN)),
+    ]
 
 
 @pytest.mark.parametrize(

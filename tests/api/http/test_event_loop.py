@@ -75,7 +75,8 @@ def watched(server: EmbeddedPostgres, _collected: None) -> Iterator[Watched]:
         class_id = api.new_class()
         clocks[0].longest = 0.0
         time.sleep(1)
-        # A thread that works in Python gives way to the loop after the interpreter's switch interval: that is idle, too.
+        # A thread that works in Python gives way to the loop after the interpreter's switch
+        # interval: that is idle, too.
         yield Watched(api, clocks[0], max(clocks[0].longest, sys.getswitchinterval()), class_id)
 
 
@@ -95,17 +96,33 @@ BODIES: dict[str, tuple[str, str, bytes]] = {
     "10,000 unknown things": (
         "POST",
         "/v1/enrolments",
-        json.dumps({"items": [{"class_id": one, "user_id": one, "role": "student"} for one in ids(10_000)]}).encode(),
+        json.dumps(
+            {"items": [{"class_id": one, "user_id": one, "role": "student"} for one in ids(10_000)]}
+        ).encode(),
     ),
-    "10,000 registrations of one": ("POST", "/v1/users/batch", listed("items", f'{{"id":"{UUID(int=7)}"}}', 10_000)),
-    "a roster in wrong form": ("PUT", "/v1/classes/{class_}/members", listed("members", WRONG, 10_000)),
+    "10,000 registrations of one": (
+        "POST",
+        "/v1/users/batch",
+        listed("items", f'{{"id":"{UUID(int=7)}"}}', 10_000),
+    ),
+    "a roster in wrong form": (
+        "PUT",
+        "/v1/classes/{class_}/members",
+        listed("members", WRONG, 10_000),
+    ),
     "a roster of unknown users": (
         "PUT",
         "/v1/classes/{class_}/members",
-        json.dumps({"members": [{"user_id": one, "role": "student"} for one in ids(10_000)]}).encode(),
+        json.dumps(
+            {"members": [{"user_id": one, "role": "student"} for one in ids(10_000)]}
+        ).encode(),
     ),
     "one item of many fields": ("POST", "/v1/enrolments", f'{{"items":[{MANY_FIELDS}]}}'.encode()),
-    "an item that is long": ("POST", "/v1/enrolments", f'{{"items":[{{"class_id":"{"x" * 4_000_000}"}}]}}'.encode()),
+    "an item that is long": (
+        "POST",
+        "/v1/enrolments",
+        f'{{"items":[{{"class_id":"{"x" * 4_000_000}"}}]}}'.encode(),
+    ),
     "small numbers": ("POST", "/v1/enrolments", listed("items", "1", BULK // 2 - 20)),
     "long numbers": ("POST", "/v1/enrolments", listed("items", "1" * 4000, 1000)),
     "floats": ("POST", "/v1/enrolments", listed("items", f"0.{'0' * 50}1e-9", 69_000)),
@@ -113,15 +130,39 @@ BODIES: dict[str, tuple[str, str, bytes]] = {
     "empty lists": ("POST", "/v1/enrolments", listed("items", "[]", BULK // 3 - 20)),
     "brackets": ("POST", "/v1/users/batch", b"[" * BULK),
     "objects in objects": ("POST", "/v1/users/batch", b'{"a":' * (BULK // 5)),
-    "many names": ("POST", "/v1/users/batch", json.dumps({f"{number:050x}": 1 for number in range(69_000)}).encode()),
-    "a name twice at the end": ("POST", "/v1/users/batch", listed("items", '{"id":1}', 34_000)[:-2] + b',{"a":1,"a":2}]}'),
-    "a long name in the way": ("POST", "/v1/users/batch", b'{"' + b"n" * 3_000_000 + b'":[' + b"1," * 60_000 + b'{"a":1,"a":2}]}'),
+    "many names": (
+        "POST",
+        "/v1/users/batch",
+        json.dumps({f"{number:050x}": 1 for number in range(69_000)}).encode(),
+    ),
+    "a name twice at the end": (
+        "POST",
+        "/v1/users/batch",
+        listed("items", '{"id":1}', 34_000)[:-2] + b',{"a":1,"a":2}]}',
+    ),
+    "a long name in the way": (
+        "POST",
+        "/v1/users/batch",
+        b'{"' + b"n" * 3_000_000 + b'":[' + b"1," * 60_000 + b'{"a":1,"a":2}]}',
+    ),
     "escapes": ("POST", "/v1/users/batch", b'{"items":"' + rb"\u0061" * (BULK // 6 - 20) + b'"}'),
     "no UTF-8": ("POST", "/v1/users/batch", b'{"items":"' + b"x" * (BULK - 100) + b'\xff"}'),
     "unknown fields": ("POST", "/v1/groups", MANY_FIELDS.encode()[:-1] + b',"name":"x"}'),
-    "large settings": ("PATCH", "/v1/classes/{class_}", b'{"settings":' + listed("a", "0", 65_000) + b"}"),
-    "settings below a long name": ("PATCH", "/v1/classes/{class_}", b'{"settings":' + listed("k" * 100_000, "0", 60_000) + b"}"),
-    "settings of floats": ("PATCH", "/v1/classes/{class_}", b'{"settings":' + listed("a", "5e-324", 30_000) + b"}"),
+    "large settings": (
+        "PATCH",
+        "/v1/classes/{class_}",
+        b'{"settings":' + listed("a", "0", 65_000) + b"}",
+    ),
+    "settings below a long name": (
+        "PATCH",
+        "/v1/classes/{class_}",
+        b'{"settings":' + listed("k" * 100_000, "0", 60_000) + b"}",
+    ),
+    "settings of floats": (
+        "PATCH",
+        "/v1/classes/{class_}",
+        b'{"settings":' + listed("a", "5e-324", 30_000) + b"}",
+    ),
     "a long text": ("POST", "/v1/groups", b'{"name":"' + b"x" * (BODY - 100) + b'"}'),
     "a long text of blanks": ("POST", "/v1/groups", b'{"name":"' + b" " * (BODY - 100) + b'"}'),
 }
@@ -134,13 +175,19 @@ def test_a_body_stops_no_others(watched: Watched, name: str) -> None:
     pauses = []
     for _ in range(3):
         watched.clock.longest = 0.0
-        answer = watched.api.request(method, path.format(class_=watched.class_), content=body, headers=JSON_TYPE)
+        answer = watched.api.request(
+            method, path.format(class_=watched.class_), content=body, headers=JSON_TYPE
+        )
         pauses.append(watched.clock.longest)
         assert answer.status_code in {200, 409, 422}, answer.text[:500]
-        assert len(answer.content) < 64 * 1024 or ("10,000" in name and len(answer.content) < 10_000 * 600)
+        assert len(answer.content) < 64 * 1024 or (
+            "10,000" in name and len(answer.content) < 10_000 * 600
+        )
         if pauses[-1] < TIMES_IDLE * watched.idle:
             return
-    pytest.fail(f"the event loop stood still for {min(pauses):.3f} s, idle for {watched.idle:.3f} s")
+    pytest.fail(
+        f"the event loop stood still for {min(pauses):.3f} s, idle for {watched.idle:.3f} s"
+    )
 
 
 HEADERS: dict[str, tuple[str, dict[str, str]]] = {
@@ -170,26 +217,41 @@ COMMAND_HEADERS = {
 @pytest.mark.parametrize("name", COMMAND_HEADERS)
 def test_a_header_of_a_command_stops_no_others(watched: Watched, name: str) -> None:
     watched.clock.longest = 0.0
-    answer = watched.api.patch(f"/v1/classes/{watched.class_}", json={"name": "Mathematics 7b"}, headers={name: COMMAND_HEADERS[name]})
+    answer = watched.api.patch(
+        f"/v1/classes/{watched.class_}",
+        json={"name": "Mathematics 7b"},
+        headers={name: COMMAND_HEADERS[name]},
+    )
     assert answer.status_code in {200, 412, 422}, answer.text
     assert watched.clock.longest < TIMES_IDLE * watched.idle
 
 
 def test_a_problem_names_a_hundred_errors_and_says_how_many_there_are(watched: Watched) -> None:
     path = f"/v1/classes/{watched.class_}/members"
-    found = problem(watched.api.put(path, content=listed("members", "{}", 250), headers=JSON_TYPE), 422, "invalid-request")
+    found = problem(
+        watched.api.put(path, content=listed("members", "{}", 250), headers=JSON_TYPE),
+        422,
+        "invalid-request",
+    )
     assert (len(found["errors"]), found["errors_count"]) == (100, 500)
     assert found["detail"].startswith("The request breaks 500 rules: members/0/user_id")
     assert found["detail"].endswith("and 495 more")
     members = [{"user_id": one, "role": "student"} for one in ids(160)[10:]]
     found = problem(watched.api.put(path, json={"members": members}), 409, "members-refused")
     assert (len(found["errors"]), found["errors_count"]) == (100, 150)
-    found = problem(watched.api.post("/v1/groups", json={f"f{number}": 1 for number in range(99)}), 422, "invalid-request")
+    found = problem(
+        watched.api.post("/v1/groups", json={f"f{number}": 1 for number in range(99)}),
+        422,
+        "invalid-request",
+    )
     assert (len(found["errors"]), found["errors_count"]) == (100, 100)
 
 
 def test_the_items_of_one_answer_name_a_hundred_errors_together(watched: Watched) -> None:
-    found = done(watched.api.post("/v1/enrolments", content=listed("items", "{}", 50), headers=JSON_TYPE), 200).json()
+    found = done(
+        watched.api.post("/v1/enrolments", content=listed("items", "{}", 50), headers=JSON_TYPE),
+        200,
+    ).json()
     problems = [one["problem"] for one in found["items"]]
     assert sum(len(one["errors"]) for one in problems) == 100
     assert {one["errors_count"] for one in problems} == {3}
@@ -198,7 +260,12 @@ def test_the_items_of_one_answer_name_a_hundred_errors_together(watched: Watched
 
 
 def test_what_an_item_names_is_repeated_only_if_it_can_be_an_id(watched: Watched) -> None:
-    items = [{"class_id": "\ud800", "user_id": ["x"], "role": "x"}, {"class_id": "x" * 101, "user_id": "no id", "role": "x"}]
-    answer = watched.api.post("/v1/enrolments", content=json.dumps({"items": items}), headers=JSON_TYPE)
+    items = [
+        {"class_id": "\ud800", "user_id": ["x"], "role": "x"},
+        {"class_id": "x" * 101, "user_id": "no id", "role": "x"},
+    ]
+    answer = watched.api.post(
+        "/v1/enrolments", content=json.dumps({"items": items}), headers=JSON_TYPE
+    )
     found = done(answer, 200).json()["items"]
     assert [(one["class_id"], one["user_id"]) for one in found] == [(None, None), (None, "no id")]

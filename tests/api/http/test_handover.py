@@ -18,7 +18,9 @@ def test_each_waits_for_its_own_outcome_though_many_come_at_once() -> None:
     async def scenario() -> list[int | BaseException]:
         handover = Handover()
         futures: list[Future[int]] = [Future() for _ in range(200)]
-        waiting = asyncio.gather(*(handover.result(future, 30) for future in futures), return_exceptions=True)
+        waiting = asyncio.gather(
+            *(handover.result(future, 30) for future in futures), return_exceptions=True
+        )
         await asyncio.sleep(0)
 
         def finish() -> None:
@@ -33,7 +35,9 @@ def test_each_waits_for_its_own_outcome_though_many_come_at_once() -> None:
             return await waiting
 
     outcomes = asyncio.run(scenario())
-    assert [one for one in outcomes if isinstance(one, int)] == [number for number in range(200) if number % 50]
+    assert [one for one in outcomes if isinstance(one, int)] == [
+        number for number in range(200) if number % 50
+    ]
     assert [type(one) for one in outcomes[::50]] == [ZeroDivisionError] * 4
 
 
@@ -54,9 +58,16 @@ def test_who_gives_up_waiting_takes_back_what_is_not_begun() -> None:
     assert asyncio.run(scenario()) == (True, True)
 
 
-def test_a_command_does_not_wait_for_ever_for_a_database_that_says_nothing(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_does_not_wait_for_ever_for_a_database_that_says_nothing(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(commands, "GIVE_SECONDS", 0.5)
-    with Proxy(database).running() as proxy, serving(database, Settings(database_url=database, write_database_url=proxy.conninfo)) as api:
+    with (
+        Proxy(database).running() as proxy,
+        serving(
+            database, Settings(database_url=database, write_database_url=proxy.conninfo)
+        ) as api,
+    ):
         first = api.new_group()
         proxy.freeze()
         answer = api.post("/v1/groups", json={"name": "North"})

@@ -14,7 +14,9 @@ HEAD = b"POST /v1/groups HTTP/1.1\r\nHost: localhost\r\nContent-Type: applicatio
 
 @pytest.fixture
 def line(api: Api) -> Iterator[socket.socket]:
-    with socket.create_connection((api.base_url.host, api.base_url.port or 80), timeout=60) as opened:
+    with socket.create_connection(
+        (api.base_url.host, api.base_url.port or 80), timeout=60
+    ) as opened:
         yield opened
 
 
@@ -54,7 +56,10 @@ def send_without_end(line: socket.socket, beginning: bytes) -> bytes:
     raise AssertionError("16 MiB were taken")
 
 
-@pytest.mark.parametrize("beginning", [b"GET /?q=", b"GET / HTTP/1.1\r\nX: ", b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 20_000])
+@pytest.mark.parametrize(
+    "beginning",
+    [b"GET /?q=", b"GET / HTTP/1.1\r\nX: ", b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 20_000],
+)
 def test_a_head_without_end_is_refused(api: Api, line: socket.socket, beginning: bytes) -> None:
     received = send_without_end(line, beginning)
     if received:  # what was sent and not read may have swept the answer away
@@ -62,19 +67,31 @@ def test_a_head_without_end_is_refused(api: Api, line: socket.socket, beginning:
     done(api.get("/healthz"), 200)
 
 
-CHUNKED = HEAD.replace(b"Content-Length: 20", b"Transfer-Encoding: chunked") + b"\r\n2\r\n{}\r\n0\r\n"
+CHUNKED = (
+    HEAD.replace(b"Content-Length: 20", b"Transfer-Encoding: chunked") + b"\r\n2\r\n{}\r\n0\r\n"
+)
 
 
-@pytest.mark.parametrize("beginning", [CHUNKED + b"X: ", CHUNKED + b"X: y\r\n" * 20_000], ids=["one", "many"])
-def test_headers_without_end_behind_a_body_are_refused(api: Api, line: socket.socket, beginning: bytes) -> None:
+@pytest.mark.parametrize(
+    "beginning", [CHUNKED + b"X: ", CHUNKED + b"X: y\r\n" * 20_000], ids=["one", "many"]
+)
+def test_headers_without_end_behind_a_body_are_refused(
+    api: Api, line: socket.socket, beginning: bytes
+) -> None:
     received = send_without_end(line, beginning)
     if received:
         refused(received, 431, "headers-too-large")
     assert api.items("/v1/groups") == []
 
 
-@pytest.mark.parametrize("part", [b"", b"GET / HT", HEAD, HEAD + b'\r\n{"name":'], ids=["nothing", "line", "headers", "body"])
-def test_a_request_that_does_not_arrive_ends(hasty: None, api: Api, line: socket.socket, part: bytes) -> None:
+@pytest.mark.parametrize(
+    "part",
+    [b"", b"GET / HT", HEAD, HEAD + b'\r\n{"name":'],
+    ids=["nothing", "line", "headers", "body"],
+)
+def test_a_request_that_does_not_arrive_ends(
+    hasty: None, api: Api, line: socket.socket, part: bytes
+) -> None:
     line.sendall(part)
     refused(answer(line), 408, "request-too-slow")
     assert api.items("/v1/groups") == []
@@ -87,7 +104,9 @@ def test_a_request_that_arrives_in_pieces_is_answered(api: Api, line: socket.soc
     assert answer(line).startswith(b"HTTP/1.1 201 ")
 
 
-def test_an_answered_connection_stays_open_for_the_next_request(hasty: None, api: Api, line: socket.socket) -> None:
+def test_an_answered_connection_stays_open_for_the_next_request(
+    hasty: None, api: Api, line: socket.socket
+) -> None:
     for pause in (0, ARRIVAL_SECONDS * 1.5):
         time.sleep(pause)
         line.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")

@@ -34,13 +34,21 @@ TIMES = {
 def test_a_time_in_every_form(made: School, written: str) -> None:
     cut, _, raised = TIMES[written].partition("|")
     expected = datetime.fromisoformat(f"2026-09-01T{cut}+00:00")
-    ceiling = datetime.fromisoformat(f"2026-09-01T{raised}+00:00") if ":" in raised else expected + timedelta(microseconds=bool(raised))
+    ceiling = (
+        datetime.fromisoformat(f"2026-09-01T{raised}+00:00")
+        if ":" in raised
+        else expected + timedelta(microseconds=bool(raised))
+    )
     assert (moments.floor(written), moments.ceiling(written)) == (expected, ceiling)
     done(made.api.get(f"/v1/users/{made.user}/history", params={"since": written}), 200)
 
 
 def test_a_leap_second_is_the_end_of_the_second_before_it() -> None:
-    for written in ("1990-12-31T23:59:60Z", "1990-12-31T15:59:60-08:00", "1991-01-01T05:29:60.25+05:30"):
+    for written in (
+        "1990-12-31T23:59:60Z",
+        "1990-12-31T15:59:60-08:00",
+        "1991-01-01T05:29:60.25+05:30",
+    ):
         assert moments.floor(written) == datetime(1990, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
         assert moments.ceiling(written) == datetime(1991, 1, 1, tzinfo=UTC)
 
@@ -52,7 +60,9 @@ def test_a_leap_second_is_the_end_of_the_second_before_it() -> None:
         ("9999-12-31T23:59:59-00:01", moments.LAST), ("9999-12-31T23:59:59.9999999Z", moments.LAST),
     ],
 )  # fmt: skip
-def test_a_time_before_or_after_all_others_is_one(made: School, written: str, moment: datetime) -> None:
+def test_a_time_before_or_after_all_others_is_one(
+    made: School, written: str, moment: datetime
+) -> None:
     assert moments.floor(written) == moments.ceiling(written) == moment
     problem(
         made.api.get(f"/v1/users/{made.user}", params={"as_of": written}),
@@ -72,7 +82,11 @@ NO_TIMES = [
 
 @pytest.mark.parametrize("written", NO_TIMES)
 def test_what_is_no_time_is_named(made: School, written: str) -> None:
-    for path, parameter in ((f"/v1/classes/{made.class_}", "as_of"), ("/v1/history", "since"), ("/v1/history", "until")):
+    for path, parameter in (
+        (f"/v1/classes/{made.class_}", "as_of"),
+        ("/v1/history", "since"),
+        ("/v1/history", "until"),
+    ):
         found = error(made.api.get(path, params={parameter: written}))
         assert (found["parameter"], found["rule"]) == (parameter, "rfc3339")
 
@@ -83,9 +97,13 @@ def test_what_is_no_time_is_named(made: School, written: str) -> None:
     st.integers(-1439, 1439),
     st.text("0123456789", max_size=12),
 )
-def test_a_time_is_cut_to_the_microsecond_before_it_and_raised_to_the_one_after(at: datetime, minutes: int, finer: str) -> None:
+def test_a_time_is_cut_to_the_microsecond_before_it_and_raised_to_the_one_after(
+    at: datetime, minutes: int, finer: str
+) -> None:
     sign, offset = "-" if minutes < 0 else "+", abs(minutes)
-    written = f"{at.isoformat(timespec='microseconds')}{finer}{sign}{offset // 60:02}:{offset % 60:02}"
+    written = (
+        f"{at.isoformat(timespec='microseconds')}{finer}{sign}{offset // 60:02}:{offset % 60:02}"
+    )
     exact = at.replace(tzinfo=timezone(timedelta(minutes=minutes)))
     assert moments.floor(written) == exact
     assert moments.ceiling(written) == exact + timedelta(microseconds=bool(finer.strip("0")))
@@ -96,7 +114,9 @@ def test_a_time_finer_than_a_microsecond_asks_for_what_was_so(made: School) -> N
     finer = datetime.fromisoformat(at).isoformat(timespec="microseconds").replace("+00:00", "9Z")
     history = f"/v1/users/{made.user}/history"
     recorded = [event["recorded_at"] for event in made.api.items(history)]
-    assert [event["recorded_at"] for event in made.api.items(history, since=finer)] == [one for one in recorded if one != at]
+    assert [event["recorded_at"] for event in made.api.items(history, since=finer)] == [
+        one for one in recorded if one != at
+    ]
     assert at in [event["recorded_at"] for event in made.api.items(history, until=finer)]
     done(made.api.get(f"/v1/users/{made.user}", params={"as_of": finer}), 200)
 
@@ -120,8 +140,12 @@ def test_entity_tags(lines: list[str], tags: frozenset[str] | None) -> None:
     assert headers.entity_tags(lines) == tags
 
 
-@pytest.mark.parametrize("lines", [["7"], ['"7'], ['w/"7"'], ['"1" "2"'], ['"1", *'], ["*", "*"], ['"a\tb"'], ["1,2"]])
-def test_what_is_no_list_of_entity_tags_is_refused_where_a_command_relies_on_it(lines: list[str]) -> None:
+@pytest.mark.parametrize(
+    "lines", [["7"], ['"7'], ['w/"7"'], ['"1" "2"'], ['"1", *'], ["*", "*"], ['"a\tb"'], ["1,2"]]
+)
+def test_what_is_no_list_of_entity_tags_is_refused_where_a_command_relies_on_it(
+    lines: list[str],
+) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
         headers.entity_tags(lines)
     with pytest.raises(InvalidValue):
@@ -131,9 +155,18 @@ def test_what_is_no_list_of_entity_tags_is_refused_where_a_command_relies_on_it(
 def test_a_command_may_rely_on_one_of_several_versions(made: School) -> None:
     class_id = made.api.new_class(made.group)
     path = f"/v1/classes/{class_id}"
-    problem(made.api.patch(path, json={"name": "A"}, headers={"If-Match": '"2", "3"'}), 412, "version-stale")
+    problem(
+        made.api.patch(path, json={"name": "A"}, headers={"If-Match": '"2", "3"'}),
+        412,
+        "version-stale",
+    )
     done(made.api.patch(path, json={"name": "A"}, headers={"If-Match": '"x,y", W/"1", "9"'}), 200)
-    assert done(made.api.patch(path, json={"name": "B"}, headers={"If-Match": '"2-4f.1"'}), 200).headers["ETag"] == '"3"'
+    assert (
+        done(
+            made.api.patch(path, json={"name": "B"}, headers={"If-Match": '"2-4f.1"'}), 200
+        ).headers["ETag"]
+        == '"3"'
+    )
 
 
 PREFERENCES = [
@@ -160,7 +193,10 @@ def test_idempotency_keys(value: str, key: str) -> None:
     assert headers.idempotency_key(value) == key
 
 
-@pytest.mark.parametrize("value", ["", '""', '"abc', '"a" "b"', '"a", "b"', r'"a\x"', "a b", "a" * 256, '"\xe9"', "\xe9", 'a"b'])
+@pytest.mark.parametrize(
+    "value",
+    ["", '""', '"abc', '"a" "b"', '"a", "b"', r'"a\x"', "a b", "a" * 256, '"\xe9"', "\xe9", 'a"b'],
+)
 def test_what_is_no_idempotency_key_is_refused(value: str) -> None:
     with pytest.raises(InvalidValue):
         headers.idempotency_key(value)
@@ -184,6 +220,18 @@ def test_an_actor_has_no_control_characters(school: School) -> None:
     assert error(school.api.post("/v1/users", headers=given))["header"] == "Roster-Actor"
 
 
-@pytest.mark.parametrize("media_type", ['application/json; charset="utf-8"', "application/json;charset=UTF-8", "APPLICATION/JSON ; a=b"])
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        'application/json; charset="utf-8"',
+        "application/json;charset=UTF-8",
+        "APPLICATION/JSON ; a=b",
+    ],
+)
 def test_a_media_type_may_have_parameters(shared: Api, media_type: str) -> None:
-    done(shared.post("/v1/groups", content=b'\xef\xbb\xbf{"name":"x"}', headers={"Content-Type": media_type}), 201)
+    done(
+        shared.post(
+            "/v1/groups", content=b'\xef\xbb\xbf{"name":"x"}', headers={"Content-Type": media_type}
+        ),
+        201,
+    )

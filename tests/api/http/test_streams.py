@@ -38,7 +38,13 @@ def as_ndjson(api: Api, path: str, **parameters: Any) -> list[Any]:
 
 
 def cell(value: Any) -> str:
-    return "" if value is None else json.dumps(value, separators=(",", ":"), ensure_ascii=False) if isinstance(value, dict) else str(value)
+    return (
+        ""
+        if value is None
+        else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+        if isinstance(value, dict)
+        else str(value)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +63,15 @@ def ids(shared: Api) -> dict[str, str]:
 
 @pytest.mark.parametrize("kind", ["groups", "classes", "users", ""])
 @pytest.mark.parametrize("order", ["asc", "desc"])
-def test_a_history_is_the_same_in_every_media_type(shared: Api, ids: dict[str, str], kind: str, order: str) -> None:
+def test_a_history_is_the_same_in_every_media_type(
+    shared: Api, ids: dict[str, str], kind: str, order: str
+) -> None:
     path = f"/v1/{kind}/{ids[kind]}/history" if kind else "/v1/history"
     entries = shared.all(path, order=order, limit=1000)
     assert as_ndjson(shared, path, order=order) == entries
-    assert as_csv(shared, path, order=order) == [{name: cell(entry.get(name)) for name in COLUMNS} for entry in entries]
+    assert as_csv(shared, path, order=order) == [
+        {name: cell(entry.get(name)) for name in COLUMNS} for entry in entries
+    ]
 
 
 def test_rosters_are_the_same_in_every_media_type(shared: Api, ids: dict[str, str]) -> None:
@@ -70,7 +80,9 @@ def test_rosters_are_the_same_in_every_media_type(shared: Api, ids: dict[str, st
     path = f"/v1/groups/{ids['groups']}/rosters"
     items = shared.items(path)
     assert as_ndjson(shared, path) == items
-    assert as_csv(shared, path) == [{name: cell(value) for name, value in item.items()} for item in items]
+    assert as_csv(shared, path) == [
+        {name: cell(value) for name, value in item.items()} for item in items
+    ]
     assert len(items) == 2
 
 
@@ -85,9 +97,22 @@ def test_an_empty_history_is_a_row_of_names_or_nothing(shared: Api) -> None:
 
 def test_a_whole_has_no_pages_and_refusals_stay_problems(shared: Api) -> None:
     for name, value in (("limit", "10"), ("cursor", "x")):
-        assert error(shared.get("/v1/history", params={name: value}, headers={"Accept": CSV}))["parameter"] == name
-    problem(shared.get(f"/v1/classes/{unknown_id()}/history", headers={"Accept": CSV}), 404, "class-unknown")
-    problem(shared.get(f"/v1/groups/{unknown_id()}/rosters", headers={"Accept": NDJSON}), 404, "group-unknown")
+        assert (
+            error(shared.get("/v1/history", params={name: value}, headers={"Accept": CSV}))[
+                "parameter"
+            ]
+            == name
+        )
+    problem(
+        shared.get(f"/v1/classes/{unknown_id()}/history", headers={"Accept": CSV}),
+        404,
+        "class-unknown",
+    )
+    problem(
+        shared.get(f"/v1/groups/{unknown_id()}/rosters", headers={"Accept": NDJSON}),
+        404,
+        "group-unknown",
+    )
 
 
 PREFERENCES: list[tuple[list[str], str | None]] = [
@@ -131,7 +156,9 @@ PREFERENCES: list[tuple[list[str], str | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("accept", "expected"), PREFERENCES, ids=[" + ".join(lines)[:60] for lines, _ in PREFERENCES])
+@pytest.mark.parametrize(
+    ("accept", "expected"), PREFERENCES, ids=[" + ".join(lines)[:60] for lines, _ in PREFERENCES]
+)
 def test_the_caller_s_preference_decides(accept: list[str], expected: str | None) -> None:
     assert preferred(accept, (JSON, CSV, NDJSON)) == expected
 
@@ -140,7 +167,9 @@ def test_the_caller_s_preference_decides(accept: list[str], expected: str | None
 def many(log: PostgresLog) -> None:
     codec = EventCodec()
     users = [User.register(uuid4(), by()) for _ in range(MANY)]
-    log.insert_events([codec.to_stored_event(event) for user in users for event in user.collect_events()])
+    log.insert_events(
+        [codec.to_stored_event(event) for user in users for event in user.collect_events()]
+    )
 
 
 def test_a_long_history_is_complete_up_to_the_head_that_it_began_with(many: None, api: Api) -> None:
@@ -153,7 +182,9 @@ def test_a_long_history_is_complete_up_to_the_head_that_it_began_with(many: None
     assert position(response) == MANY
 
 
-def test_a_stream_that_fails_is_cut_off_and_not_ended(many: None, api: Api, connection: Connection[Any]) -> None:
+def test_a_stream_that_fails_is_cut_off_and_not_ended(
+    many: None, api: Api, connection: Connection[Any]
+) -> None:
     with api.stream("GET", "/v1/history", headers={"Accept": CSV}) as response:
         assert response.status_code == 200
         chunks = response.iter_bytes()
@@ -164,9 +195,16 @@ def test_a_stream_that_fails_is_cut_off_and_not_ended(many: None, api: Api, conn
     connection.execute("ALTER TABLE log.away RENAME TO events")
 
 
-def test_streams_that_nobody_reads_hold_nobody_up(many: None, api: Api, connection: Connection[Any]) -> None:
+def test_streams_that_nobody_reads_hold_nobody_up(
+    many: None, api: Api, connection: Connection[Any]
+) -> None:
     clients = [httpx.Client(base_url=api.base_url, timeout=30) for _ in range(20)]
-    stalled = [client.send(client.build_request("GET", "/v1/history", headers={"Accept": NDJSON}), stream=True) for client in clients]
+    stalled = [
+        client.send(
+            client.build_request("GET", "/v1/history", headers={"Accept": NDJSON}), stream=True
+        )
+        for client in clients
+    ]
     try:
         assert len(api.read("/v1/history", limit=1000)["items"]) == 1000
         busy = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'"

@@ -20,7 +20,9 @@ Given = Mapping[str, str]
 
 def made_owner(server: EmbeddedPostgres, *attributes: str) -> str:
     name = f"owner_{uuid4().hex[:8]}"
-    execute(server.conninfo("postgres"), f"CREATE ROLE {name} LOGIN NOSUPERUSER {' '.join(attributes)}")
+    execute(
+        server.conninfo("postgres"), f"CREATE ROLE {name} LOGIN NOSUPERUSER {' '.join(attributes)}"
+    )
     return name
 
 
@@ -37,11 +39,17 @@ def given_to(database: str, owner: str) -> str:
 
 def divided(database: str, prefix: str) -> Given:
     """Return the settings that docs/operations.md gives a service with accounts of its own for each kind of work."""
-    urls = {"DATABASE_URL": roles.READER, "WRITE_DATABASE_URL": roles.WRITER, "PROJECT_DATABASE_URL": roles.PROJECTOR}
+    urls = {
+        "DATABASE_URL": roles.READER,
+        "WRITE_DATABASE_URL": roles.WRITER,
+        "PROJECT_DATABASE_URL": roles.PROJECTOR,
+    }
     return {name: make_conninfo(database, user=f"{prefix}_{kind}") for name, kind in urls.items()}
 
 
-@pytest.fixture(scope="module", params=["a plain owner", "four accounts", "four accounts made by a plain owner"])
+@pytest.fixture(
+    scope="module", params=["a plain owner", "four accounts", "four accounts made by a plain owner"]
+)
 def settings(request: pytest.FixtureRequest, server: EmbeddedPostgres) -> Iterator[Given]:
     prefix = f"p{uuid4().hex[:8]}"
     owner = made_owner(server, "CREATEROLE" if request.param.endswith("by a plain owner") else "")
@@ -52,13 +60,17 @@ def settings(request: pytest.FixtureRequest, server: EmbeddedPostgres) -> Iterat
             succeeds("roles", "--apply", "--prefix", prefix, DATABASE_URL=database)
         elif request.param != "a plain owner":
             succeeds("roles", "--apply", "--prefix", prefix, DATABASE_URL=url)
-        yield {"DATABASE_URL": url} if request.param == "a plain owner" else divided(database, prefix)
+        yield (
+            {"DATABASE_URL": url} if request.param == "a plain owner" else divided(database, prefix)
+        )
     drop(server, *roles.names(prefix), owner)
 
 
 def test_every_command_works(settings: Given, tmp_path: Path) -> None:
     assert "is loaded" in succeeds("demo", **settings)
-    users, enrolments, roster = (tmp_path / name for name in ("users.csv", "enrolments.csv", "roster.csv"))
+    users, enrolments, roster = (
+        tmp_path / name for name in ("users.csv", "enrolments.csv", "roster.csv")
+    )
     users.write_text(f"id\n{CLASS}\n")
     assert "registered 1" in succeeds("register", str(users), **settings)
     succeeds("project", "--help", **settings)
@@ -66,26 +78,48 @@ def test_every_command_works(settings: Given, tmp_path: Path) -> None:
     enrolments.write_text(f"class_id,user_id,role\n{class_id},{CLASS},teacher\n")
     assert "enrolled 1" in succeeds("enrol", str(enrolments), **settings)
     roster.write_text(f"user_id,role\n{CLASS},teacher\n")
-    assert "would be enrolled 0" in succeeds("roster", str(class_id), str(roster), "--dry-run", "--allow", **settings)
+    assert "would be enrolled 0" in succeeds(
+        "roster", str(class_id), str(roster), "--dry-run", "--allow", **settings
+    )
     skip = rosterlog("project", "--skip", "1", "--reason", "a test", **settings)
-    assert (skip.returncode, skip.stderr.strip()) == (1, "rosterlog: Position 1 can't be skipped: no event fails.")
+    assert (skip.returncode, skip.stderr.strip()) == (
+        1,
+        "rosterlog: Position 1 can't be skipped: no event fails.",
+    )
     unskip = rosterlog("project", "--unskip", "1", **settings)
-    assert (unskip.returncode, unskip.stderr.strip()) == (1, "rosterlog: Position 1 is not skipped.")
+    assert (unskip.returncode, unskip.stderr.strip()) == (
+        1,
+        "rosterlog: Position 1 is not skipped.",
+    )
     assert "rebuild done" in succeeds("rebuild", **settings)
     assert "the read tables say what the log says" in succeeds("verify", **settings)
     assert "head_position" in succeeds("status", "--json", **settings)
     assert "nothing to do" in succeeds("migrate", "--sql", **settings)
-    assert "DROP TABLE log.events" in succeeds("migrate", "--sql", "--down", "--to", "base", **settings)
+    assert "DROP TABLE log.events" in succeeds(
+        "migrate", "--sql", "--down", "--to", "base", **settings
+    )
     assert commands.newest() in succeeds("migrate", **settings)
 
 
 def _classes(settings: Given) -> list[UUID]:
     with psycopg.connect(settings["DATABASE_URL"]) as connection:
-        return [row[0] for row in connection.execute("SELECT DISTINCT class_id FROM log.events WHERE topic = 'ClassCreated' LIMIT 1")]
+        return [
+            row[0]
+            for row in connection.execute(
+                "SELECT DISTINCT class_id FROM log.events WHERE topic = 'ClassCreated' LIMIT 1"
+            )
+        ]
 
 
 @pytest.mark.parametrize(
-    "command", [("rebuild",), ("demo",), ("register", "/dev/null"), ("roles", "--apply"), ("migrate", "--down", "--to", "base")]
+    "command",
+    [
+        ("rebuild",),
+        ("demo",),
+        ("register", "/dev/null"),
+        ("roles", "--apply"),
+        ("migrate", "--down", "--to", "base"),
+    ],
 )
 def test_a_command_over_an_account_that_may_not_says_where_to_look(
     server: EmbeddedPostgres, command: tuple[str, ...], tmp_path: Path
@@ -99,13 +133,20 @@ def test_a_command_over_an_account_that_may_not_says_where_to_look(
         ended = rosterlog(*arguments, DATABASE_URL=divided(database, prefix)["DATABASE_URL"])
         assert ended.returncode == 1
         assert "Traceback" not in ended.stderr
-        assert any(said in ended.stderr for said in ("docs/operations.md", "A superuser has to run this first", "as the migrator")), (
-            ended.stderr
-        )
+        assert any(
+            said in ended.stderr
+            for said in (
+                "docs/operations.md",
+                "A superuser has to run this first",
+                "as the migrator",
+            )
+        ), ended.stderr
     drop(server, *roles.names(prefix))
 
 
-def test_an_owner_who_may_not_make_accounts_is_told_what_a_superuser_has_to_run(server: EmbeddedPostgres) -> None:
+def test_an_owner_who_may_not_make_accounts_is_told_what_a_superuser_has_to_run(
+    server: EmbeddedPostgres,
+) -> None:
     prefix, owner = f"p{uuid4().hex[:8]}", made_owner(server)
     with fresh_database(server, "template1") as database:
         url = given_to(database, owner)
@@ -118,7 +159,13 @@ def test_an_owner_who_may_not_make_accounts_is_told_what_a_superuser_has_to_run(
         for _ in range(2):
             succeeds("roles", "--apply", "--prefix", prefix, DATABASE_URL=url)
         # The next migration, by the migrator, and what follows it.
-        succeeds("migrate", "--down", "--to", "0005_create_classes", DATABASE_URL=make_conninfo(database, user=f"{prefix}_migrator"))
+        succeeds(
+            "migrate",
+            "--down",
+            "--to",
+            "0005_create_classes",
+            DATABASE_URL=make_conninfo(database, user=f"{prefix}_migrator"),
+        )
         succeeds("migrate", DATABASE_URL=make_conninfo(database, user=f"{prefix}_migrator"))
         succeeds("roles", "--apply", "--prefix", prefix, DATABASE_URL=url)
         assert "rebuild done" in succeeds("rebuild", **divided(database, prefix))
@@ -128,8 +175,14 @@ def test_an_owner_who_may_not_make_accounts_is_told_what_a_superuser_has_to_run(
 def test_two_databases_of_two_owners_live_on_one_server(server: EmbeddedPostgres) -> None:
     prefixes = [f"p{uuid4().hex[:8]}" for _ in range(2)]
     owners = [made_owner(server, "CREATEROLE") for _ in range(2)]
-    with fresh_database(server, "template1") as first, fresh_database(server, "template1") as second:
-        urls = [given_to(database, owner) for database, owner in zip((first, second), owners, strict=True)]
+    with (
+        fresh_database(server, "template1") as first,
+        fresh_database(server, "template1") as second,
+    ):
+        urls = [
+            given_to(database, owner)
+            for database, owner in zip((first, second), owners, strict=True)
+        ]
         for url, prefix in zip(urls, prefixes, strict=True):
             succeeds("migrate", DATABASE_URL=url)
             succeeds("roles", "--apply", "--prefix", prefix, DATABASE_URL=url)
@@ -140,14 +193,22 @@ def test_two_databases_of_two_owners_live_on_one_server(server: EmbeddedPostgres
     drop(server, *roles.names(prefixes[0]), *roles.names(prefixes[1]), *owners)
 
 
-@pytest.mark.parametrize("prefix", ["", "1st", "Caps", "with space", "semi;colon", "quo'te", "x" * 51, "dash-ed", "ümlaut"])
+@pytest.mark.parametrize(
+    "prefix",
+    ["", "1st", "Caps", "with space", "semi;colon", "quo'te", "x" * 51, "dash-ed", "ümlaut"],
+)
 def test_a_prefix_that_would_need_quotes_is_refused(prefix: str) -> None:
     ended = rosterlog("roles", "--prefix", prefix)
     assert (ended.returncode, ended.stdout) == (2, "")
 
 
-def test_another_programs_database_is_refused_by_name(server: EmbeddedPostgres, empty_database: str) -> None:
-    execute(empty_database, "CREATE TABLE public.alembic_version (version_num text); INSERT INTO alembic_version VALUES ('1a2b3c')")
+def test_another_programs_database_is_refused_by_name(
+    server: EmbeddedPostgres, empty_database: str
+) -> None:
+    execute(
+        empty_database,
+        "CREATE TABLE public.alembic_version (version_num text); INSERT INTO alembic_version VALUES ('1a2b3c')",
+    )
     for command in ("migrate", "status", "demo", "rebuild"):
         ended = rosterlog(command, DATABASE_URL=empty_database)
         assert (ended.returncode, ended.stdout) == (1, ""), command
@@ -158,7 +219,10 @@ def test_names_that_another_program_took_are_said(empty_database: str) -> None:
     execute(empty_database, "CREATE SCHEMA log")
     ended = rosterlog("migrate", DATABASE_URL=empty_database)
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert 'it holds something that Rosterlog did not make (schema "log" already exists)' in ended.stderr
+    assert (
+        'it holds something that Rosterlog did not make (schema "log" already exists)'
+        in ended.stderr
+    )
 
 
 def test_sql_is_printed_from_where_the_database_is(empty_database: str) -> None:
@@ -168,7 +232,9 @@ def test_sql_is_printed_from_where_the_database_is(empty_database: str) -> None:
     shown = succeeds("migrate", "--sql", DATABASE_URL=empty_database)
     assert "CREATE TABLE roster.classes" not in shown
     assert "CREATE TABLE log.idempotency_keys" in shown
-    back = succeeds("migrate", "--sql", "--down", "--to", "0004_create_users", DATABASE_URL=empty_database)
+    back = succeeds(
+        "migrate", "--sql", "--down", "--to", "0004_create_users", DATABASE_URL=empty_database
+    )
     assert "DROP TABLE roster.classes" in back
     assert "log.idempotency_keys" not in back
     assert commands.current(empty_database) == "0005_create_classes"

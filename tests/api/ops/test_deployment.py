@@ -25,7 +25,11 @@ def commands() -> set[str]:
 
 def directives() -> dict[str, str]:
     """Return the unit's directives; of those that are there several times, the last."""
-    return dict(line.split("=", 1) for line in UNIT.read_text().splitlines() if line and not line.startswith(("#", "[")))
+    return dict(
+        line.split("=", 1)
+        for line in UNIT.read_text().splitlines()
+        if line and not line.startswith(("#", "["))
+    )
 
 
 def test_the_container_runs_a_command_that_exists_with_settings_that_exist() -> None:
@@ -44,10 +48,19 @@ def test_the_container_runs_as_nobody_in_particular_and_gets_the_signal_that_dra
 
 
 def test_what_the_container_is_built_from_is_all_that_the_distribution_is_made_of() -> None:
-    let_in = {line[1:] for line in (TOP / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    let_in = {
+        line[1:]
+        for line in (TOP / ".dockerignore").read_text().splitlines()
+        if line.startswith("!")
+    }
     project = tomllib.loads((TOP / "pyproject.toml").read_text())
     packages = {package.split(".")[0] for package in project["tool"]["setuptools"]["packages"]}
-    assert let_in == packages | {"pyproject.toml", "requirements.lock", project["project"]["readme"], "LICENSE"}
+    assert let_in == packages | {
+        "pyproject.toml",
+        "requirements.lock",
+        project["project"]["readme"],
+        "LICENSE",
+    }
     assert all((TOP / name).exists() for name in let_in)
 
 
@@ -66,5 +79,7 @@ def test_systemd_takes_the_unit_where_it_is_there_to_be_asked(tmp_path: Path) ->
     unit.write_text(UNIT.read_text().replace(PROGRAM, "/bin/true"))
     analyze = shutil.which("systemd-analyze")
     if analyze:
-        asked = subprocess.run([analyze, "verify", unit], capture_output=True, text=True, check=False)
+        asked = subprocess.run(
+            [analyze, "verify", unit], capture_output=True, text=True, check=False
+        )
         assert unit.name not in asked.stderr

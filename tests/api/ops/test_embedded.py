@@ -155,7 +155,9 @@ def test_a_data_directory_below_a_file_is_named(home: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/proc/rosterlog", "/sys/rosterlog"])
-def test_a_data_directory_that_cannot_be_written_is_named_with_the_setting_that_helps(path: str) -> None:
+def test_a_data_directory_that_cannot_be_written_is_named_with_the_setting_that_helps(
+    path: str,
+) -> None:
     with pytest.raises(EmbeddedError, match=f"{path}.*ROSTERLOG_DATA_DIR"):
         embedded(Path(path)).start()
 
@@ -239,7 +241,9 @@ def test_a_path_too_long_for_a_socket_works_and_leaves_nothing_elsewhere(home: P
 
 
 @pytest.mark.parametrize("placed", [deep, lambda home: home], ids=["long path", "short path"])
-def test_a_copy_works_on_its_own_database_while_the_original_runs_and_after(home: Path, placed: Callable[[Path], Path]) -> None:
+def test_a_copy_works_on_its_own_database_while_the_original_runs_and_after(
+    home: Path, placed: Callable[[Path], Path]
+) -> None:
     home.mkdir()
     original = placed(home / "original")
     keep(original, 1)
@@ -261,7 +265,9 @@ def test_a_copy_works_on_its_own_database_while_the_original_runs_and_after(home
 
 
 @pytest.mark.parametrize("placed", [deep, lambda home: home], ids=["long path", "short path"])
-def test_a_copy_that_was_made_while_the_server_ran_is_refused(home: Path, placed: Callable[[Path], Path]) -> None:
+def test_a_copy_that_was_made_while_the_server_ran_is_refused(
+    home: Path, placed: Callable[[Path], Path]
+) -> None:
     home.mkdir()
     original = placed(home / "original")
     running = embedded(original)
@@ -269,21 +275,27 @@ def test_a_copy_that_was_made_while_the_server_ran_is_refused(home: Path, placed
     pid = running.server_pid
     copy = copied(original)
     for _ in range(2):
-        with pytest.raises(EmbeddedError, match=r"made while its server was not shut down \(in production.*copy again"):
+        with pytest.raises(
+            EmbeddedError,
+            match=r"made while its server was not shut down \(in production.*copy again",
+        ):
             embedded(copy).start()
     execute(conninfo, "SELECT 1")
     running.stop()
     eventually(lambda: not alive(pid))
     with pytest.raises(EmbeddedError, match="made while its server was not shut down"):
         embedded(copy).start()
-    # A snapshot of one moment, says the operator: the crash recovery of PostgreSQL is right for that.
+    # A snapshot of one moment, says the operator: the crash recovery of PostgreSQL is right for
+    # that.
     (copy / "postgres" / "rosterlog.place").unlink()
     (copy / "postgres" / "postmaster.pid").unlink()
     keep(copy, 1)
 
 
 @pytest.mark.parametrize("placed", [deep, lambda home: home], ids=["long path", "short path"])
-def test_a_directory_that_was_moved_works_even_after_a_kill(home: Path, placed: Callable[[Path], Path]) -> None:
+def test_a_directory_that_was_moved_works_even_after_a_kill(
+    home: Path, placed: Callable[[Path], Path]
+) -> None:
     home.mkdir()
     original = placed(home / "original")
     keep(original, 1)
@@ -326,7 +338,9 @@ def test_a_copied_link_does_not_lead_to_the_database_of_the_original(home: Path)
     running = embedded(original)
     conninfo = running.start()
     for _ in range(2):
-        with pytest.raises(EmbeddedError, match=f"{copy} is a copy of {original}.*copy the folder {elsewhere}"):
+        with pytest.raises(
+            EmbeddedError, match=f"{copy} is a copy of {original}.*copy the folder {elsewhere}"
+        ):
             embedded(copy).start()
     assert numbers(conninfo) == [1, 2]
     running.stop()

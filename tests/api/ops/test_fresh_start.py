@@ -44,7 +44,10 @@ def is_running(data: Path) -> bool:
 def serve(data: Path) -> Iterator[tuple[Popen[bytes], Api]]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    with started("serve", DATA_DIR=str(data), PORT=str(port)) as process, Api(base_url=url, timeout=30) as client:
+    with (
+        started("serve", DATA_DIR=str(data), PORT=str(port)) as process,
+        Api(base_url=url, timeout=30) as client,
+    ):
 
         def answers() -> bool:
             assert process.poll() is None, "the service has ended"
@@ -86,7 +89,9 @@ def test_after_the_service_was_killed_a_new_one_serves_the_same_data(data: Path)
         process.wait(SECONDS)
     assert is_running(data)
     with serve(data) as (process, client):
-        assert [member["user_id"] for member in client.items(f"/v1/classes/{class_id}/members")] == [user]
+        assert [
+            member["user_id"] for member in client.items(f"/v1/classes/{class_id}/members")
+        ] == [user]
         assert client.read(f"/v1/users/{accepted['id']}", min_position=accepted["position"])
         process.terminate()
         assert process.wait(SECONDS) == 0
@@ -96,7 +101,10 @@ def test_after_the_service_was_killed_a_new_one_serves_the_same_data(data: Path)
 def test_what_was_acknowledged_survives_the_kill_of_service_and_database(data: Path) -> None:
     with serve(data) as (process, client):
         users = set(client.new_users(20))
-        accepted = [done(client.post("/v1/users", headers={"Prefer": "respond-async"}), 202).json()["id"] for _ in range(20)]
+        accepted = [
+            done(client.post("/v1/users", headers={"Prefer": "respond-async"}), 202).json()["id"]
+            for _ in range(20)
+        ]
         kill(postmaster(data))
         kill(process.pid)
         process.wait(SECONDS)

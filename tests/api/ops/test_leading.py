@@ -33,7 +33,11 @@ from tests.faults.proxy import Proxy
 from tests.projections.tables import checkpoint, record_everything, rows
 from tests.serving import free_port
 
-SERVER_END = {"client_connection_check_interval": "1s", "idle_in_transaction_session_timeout": "5s", "statement_timeout": "0"}
+SERVER_END = {
+    "client_connection_check_interval": "1s",
+    "idle_in_transaction_session_timeout": "5s",
+    "statement_timeout": "0",
+}
 CLIENT_END = {"TCP_KEEPIDLE": 2, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 2, "TCP_USER_TIMEOUT": 4000}
 
 
@@ -64,9 +68,14 @@ def is_as_rebuilt(connection: Connection[Any], database: str) -> None:
     assert rows(connection) == live
 
 
-def test_a_projector_killed_in_mid_batch_leaves_nothing_half_done(roster: Roster, connection: Connection[Any], database: str) -> None:
+def test_a_projector_killed_in_mid_batch_leaves_nothing_half_done(
+    roster: Roster, connection: Connection[Any], database: str
+) -> None:
     head = record_everything(roster)
-    with psycopg.connect(database) as blocking, started("project", DATABASE_URL=database) as process:
+    with (
+        psycopg.connect(database) as blocking,
+        started("project", DATABASE_URL=database) as process,
+    ):
         # The batch has made groups, users and classes by the time it waits here.
         blocking.execute("LOCK TABLE roster.class_members IN SHARE MODE")
         waiting_backend(connection)
@@ -121,7 +130,8 @@ def test_a_frozen_leader_shows_as_stalled_and_loses_its_lead(
 def test_a_leader_frozen_in_its_transaction_is_fenced_off(
     roster: Roster, connection: Connection[Any], database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The stand-by ends nobody here: the server itself ends the session that says nothing any more in the middle of its transaction.
+    # The stand-by ends nobody here: the server itself ends the session that says nothing any more
+    # in the middle of its transaction.
     monkeypatch.setattr(runners, "FROZEN_SECONDS", 1e6)
     head = record_everything(roster)
     with psycopg.connect(database) as blocking, started("project", DATABASE_URL=database) as first:
@@ -159,10 +169,16 @@ def test_a_leader_whose_network_is_gone_without_a_word_loses_its_lead_and_stands
 
 def test_both_ends_of_a_session_that_projects_watch_the_other(database: str) -> None:
     """What the server's end says of TCP shows over TCP only, which the server of the tests does not speak; a proxy in front of it does."""
-    with Proxy(database).running() as proxy, sessions.connect(proxy.conninfo, sessions.PROJECTING) as session:
+    with (
+        Proxy(database).running() as proxy,
+        sessions.connect(proxy.conninfo, sessions.PROJECTING) as session,
+    ):
         server_end = {name: session.execute(f"SHOW {name}").fetchone() for name in SERVER_END}
         with socket.socket(fileno=os.dup(session.fileno())) as client:
-            client_end = {name: client.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in CLIENT_END}
+            client_end = {
+                name: client.getsockopt(socket.IPPROTO_TCP, getattr(socket, name))
+                for name in CLIENT_END
+            }
     assert server_end == {name: (value,) for name, value in SERVER_END.items()}
     assert client_end == CLIENT_END
 
@@ -213,11 +229,15 @@ class Pair:
 
     def __init__(self, database: str) -> None:
         self.database = database
-        self.clients = [Api(base_url=f"http://127.0.0.1:{free_port()}", timeout=SECONDS) for _ in range(2)]
+        self.clients = [
+            Api(base_url=f"http://127.0.0.1:{free_port()}", timeout=SECONDS) for _ in range(2)
+        ]
 
     @contextmanager
     def serving(self, index: int) -> Iterator[Any]:
-        with started("serve", DATABASE_URL=self.database, PORT=str(self.clients[index].base_url.port)) as process:
+        with started(
+            "serve", DATABASE_URL=self.database, PORT=str(self.clients[index].base_url.port)
+        ) as process:
             eventually(lambda: self.is_ready(index))
             yield process
             process.send_signal(signal.SIGTERM)
@@ -246,7 +266,9 @@ class Pair:
         raise AssertionError
 
 
-def test_two_servers_restarted_in_turn_answer_every_command_and_show_what_they_answered(connection: Connection[Any], database: str) -> None:
+def test_two_servers_restarted_in_turn_answer_every_command_and_show_what_they_answered(
+    connection: Connection[Any], database: str
+) -> None:
     pair, stopping, registered = Pair(database), threading.Event(), list[str]()
     failures = list[BaseException]()
 

@@ -50,7 +50,9 @@ def configured(lines: Lines) -> Iterator[Lines]:
     logging.root.handlers[:], logging.root.level = before
 
 
-def test_every_request_leaves_one_line_with_route_status_duration_id_and_actor(lines: Lines, database: str) -> None:
+def test_every_request_leaves_one_line_with_route_status_duration_id_and_actor(
+    lines: Lines, database: str
+) -> None:
     with serving(database) as api:
         answer = done(api.post("/v1/users", headers={"Roster-Actor": "registrar-7"}), 201)
         api.head(f"/v1/users/{answer.json()['id']}")
@@ -79,7 +81,9 @@ def test_without_the_access_log_nothing_is_written(lines: Lines, database: str) 
     assert lines() == []
 
 
-def test_an_error_of_the_service_is_logged_with_the_request_id_that_the_answer_has(configured: Lines) -> None:
+def test_an_error_of_the_service_is_logged_with_the_request_id_that_the_answer_has(
+    configured: Lines,
+) -> None:
     app = FastAPI()
     problems.install(app)
     app.add_middleware(Requests, metrics=Metrics(), access=logs.access_logger())
@@ -91,7 +95,9 @@ def test_an_error_of_the_service_is_logged_with_the_request_id_that_the_answer_h
 
     async def ask() -> httpx.Response:
         # What the server would log as well is raised out of the application.
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://test") as client:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://test"
+        ) as client:
             return await client.get("/broken")
 
     answer = asyncio.run(ask())
@@ -99,7 +105,11 @@ def test_an_error_of_the_service_is_logged_with_the_request_id_that_the_answer_h
     request_id = answer.headers["X-Request-Id"]
     assert answer.json()["request_id"] == request_id
     access, failed = (line for line in configured() if line["event"].startswith("request"))
-    assert (access["status"], access["request_id"], failed["request_id"]) == (500, request_id, request_id)
+    assert (access["status"], access["request_id"], failed["request_id"]) == (
+        500,
+        request_id,
+        request_id,
+    )
     assert "RuntimeError: broken" in failed["exception"]
     assert "open sesame" not in json.dumps(failed)
 
@@ -112,10 +122,16 @@ def test_in_json_nobody_ends_a_line_but_the_log(configured: Lines) -> None:
     logging.getLogger("test").warning("half a character: %s", "\ud800")
     logs.access_logger().info("request", path=FORGED)
     refused, half, request = configured()
-    assert (refused["event"], half["event"], request["path"]) == (f"refused {FORGED}", "half a character: \ud800", FORGED)
+    assert (refused["event"], half["event"], request["path"]) == (
+        f"refused {FORGED}",
+        "half a character: \ud800",
+        FORGED,
+    )
 
 
-def test_in_a_terminal_nobody_ends_or_colours_a_line_but_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_terminal_nobody_ends_or_colours_a_line_but_the_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     before = logging.root.handlers[:], logging.root.level
@@ -141,7 +157,12 @@ def test_no_secret_gets_into_the_log(database: str) -> None:
         with Api(base_url=f"http://127.0.0.1:{port}", timeout=30) as api:
             eventually(lambda: is_up(api))
             problem(
-                api.get(f"/v1/users/{unknown_id()}", headers={"Authorization": "Bearer sesame", "Cookie": "sesame"}), 404, "user-unknown"
+                api.get(
+                    f"/v1/users/{unknown_id()}",
+                    headers={"Authorization": "Bearer sesame", "Cookie": "sesame"},
+                ),
+                404,
+                "user-unknown",
             )
         process.terminate()
         shown = process.communicate()[1].decode()
@@ -152,7 +173,9 @@ def test_no_secret_gets_into_the_log(database: str) -> None:
         assert json.loads(line)["level"]
 
 
-def test_what_can_not_connect_says_so_without_the_password(monkeypatch: pytest.MonkeyPatch, configured: Lines) -> None:
+def test_what_can_not_connect_says_so_without_the_password(
+    monkeypatch: pytest.MonkeyPatch, configured: Lines
+) -> None:
     monkeypatch.setattr("rosterlog.api.ops.database.WAIT_SECONDS", 0)
     settings = Settings(database_url="postgresql://u:sesame@127.0.0.1:1/x?connect_timeout=1")
     with pytest.raises(DatabaseUnusable, match="did not answer") as refused, using(settings):

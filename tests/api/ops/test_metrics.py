@@ -32,25 +32,44 @@ Sample = tuple[str, frozenset[tuple[str, str]]]
 
 def samples(api: Api) -> dict[Sample, float]:
     families = text_string_to_metric_families(done(api.get("/metrics"), 200).text)
-    return {(sample.name, frozenset(sample.labels.items())): sample.value for family in families for sample in family.samples}
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in families
+        for sample in family.samples
+    }
 
 
 def value(api: Api, name: str, **labels: str) -> float:
     return samples(api).get((name, frozenset(labels.items())), 0)
 
 
-def test_requests_are_counted_by_route_and_status_and_never_by_what_a_caller_made_up(api: Api) -> None:
+def test_requests_are_counted_by_route_and_status_and_never_by_what_a_caller_made_up(
+    api: Api,
+) -> None:
     api.new_group()
     for _ in range(2):
         problem(api.get(f"/v1/groups/{unknown_id()}"), 404, "group-unknown")
     api.get(f"/v1/{unknown_id()}")
     api.request("BREW", "/v1/groups")
-    counted = {dict(labels)["route"] for name, labels in samples(api) if name == "rosterlog_http_requests_total"}
-    assert counted == {"/v1/groups", "/v1/groups/{group_id}", "/metrics", "none"} - ({"/metrics"} - counted)
+    counted = {
+        dict(labels)["route"]
+        for name, labels in samples(api)
+        if name == "rosterlog_http_requests_total"
+    }
+    assert counted == {"/v1/groups", "/v1/groups/{group_id}", "/metrics", "none"} - (
+        {"/metrics"} - counted
+    )
     group = {"method": "GET", "route": "/v1/groups/{group_id}", "status": "404"}
     assert value(api, "rosterlog_http_requests_total", **group) == 2
-    assert value(api, "rosterlog_http_requests_total", method="POST", route="/v1/groups", status="201") == 1
-    assert {dict(labels)["method"] for name, labels in samples(api) if name == "rosterlog_http_requests_total"} <= {"GET", "POST", "other"}
+    assert (
+        value(api, "rosterlog_http_requests_total", method="POST", route="/v1/groups", status="201")
+        == 1
+    )
+    assert {
+        dict(labels)["method"]
+        for name, labels in samples(api)
+        if name == "rosterlog_http_requests_total"
+    } <= {"GET", "POST", "other"}
 
 
 def test_commands_reads_and_appends_are_measured(api: Api) -> None:
@@ -68,9 +87,15 @@ def test_the_projection_is_measured(api: Api) -> None:
     names = ("head_position", "checkpoint_position", "lag_events", "lag_seconds")
     assert [value(api, f"rosterlog_{name}") for name in names] == [3, 3, 0, 0]
     assert 0 <= value(api, "rosterlog_seconds_since_progress") < 60
-    states = {dict(labels)["state"]: found for (name, labels), found in samples(api).items() if name == "rosterlog_projection_state"}
+    states = {
+        dict(labels)["state"]: found
+        for (name, labels), found in samples(api).items()
+        if name == "rosterlog_projection_state"
+    }
     assert states == {"following": 1, "catching-up": 0, "leaderless": 0, "stalled": 0}
-    (leader,) = (dict(labels)["leader"] for name, labels in samples(api) if name == "rosterlog_leader_info")
+    (leader,) = (
+        dict(labels)["leader"] for name, labels in samples(api) if name == "rosterlog_leader_info"
+    )
     assert leader == api.read("/v1/projections")["leader"]
     assert value(api, "rosterlog_pool_connections", pool="log") >= 1
     assert value(api, "rosterlog_pool_requests_total", pool="reads") >= 1
@@ -97,7 +122,11 @@ def test_a_rebuild_shows(api: Api) -> None:
     assert value(api, "rosterlog_rebuild_state", state="idle") == 1
     done(api.post("/v1/projections/rebuild"), 202)
     eventually(lambda: value(api, "rosterlog_rebuild_state", state="done") == 1)
-    assert value(api, "rosterlog_rebuild_done_events") == value(api, "rosterlog_rebuild_total_events") == 3
+    assert (
+        value(api, "rosterlog_rebuild_done_events")
+        == value(api, "rosterlog_rebuild_total_events")
+        == 3
+    )
 
 
 def test_without_a_database_the_metrics_say_so(server: EmbeddedPostgres) -> None:
@@ -105,9 +134,17 @@ def test_without_a_database_the_metrics_say_so(server: EmbeddedPostgres) -> None
         assert value(api, "rosterlog_database_up") == 1
         name = database.partition("dbname=")[2].partition(" ")[0]
         execute(server.conninfo("postgres"), f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-        execute(server.conninfo("postgres"), f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+        execute(
+            server.conninfo("postgres"),
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'",
+        )
         assert value(api, "rosterlog_database_up") == 0
-        assert value(api, "rosterlog_http_requests_total", method="GET", route="/metrics", status="200") >= 1
+        assert (
+            value(
+                api, "rosterlog_http_requests_total", method="GET", route="/metrics", status="200"
+            )
+            >= 1
+        )
         execute(server.conninfo("postgres"), f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
 
@@ -115,7 +152,9 @@ def serving_with_replica(database: str, replica: str) -> AbstractContextManager[
     return serving(database, Settings(database_url=database, read_database_url=replica))
 
 
-def test_a_replica_that_is_gone_shows_and_the_rest_goes_on(server: EmbeddedPostgres, database: str) -> None:
+def test_a_replica_that_is_gone_shows_and_the_rest_goes_on(
+    server: EmbeddedPostgres, database: str
+) -> None:
     with fresh_database(server, TEMPLATE) as other, serving_with_replica(database, other) as api:
         assert value(api, "rosterlog_replica_up") == 1
         name = other.partition("dbname=")[2].partition(" ")[0]
@@ -133,12 +172,18 @@ def test_a_worker_that_is_gone_has_no_connections_and_no_memory_any_more_and_its
 ) -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()
-    files = [f"{kind}_{pid}.db" for kind in ("gauge_livesum", "counter") for pid in (gone.pid, os.getpid())]
+    files = [
+        f"{kind}_{pid}.db"
+        for kind in ("gauge_livesum", "counter")
+        for pid in (gone.pid, os.getpid())
+    ]
     for file in files:
         (tmp_path / file).touch()
     monkeypatch.setenv(MULTIPROCESS, str(tmp_path))
     forget_the_dead()
-    assert {file.name for file in tmp_path.iterdir()} == set(files) - {f"gauge_livesum_{gone.pid}.db"}
+    assert {file.name for file in tmp_path.iterdir()} == set(files) - {
+        f"gauge_livesum_{gone.pid}.db"
+    }
 
 
 def expressions() -> Iterator[tuple[str, str]]:
@@ -156,7 +201,10 @@ def expressions() -> Iterator[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def known(server: EmbeddedPostgres) -> dict[str, set[str]]:
     """Return the labels of each metric that a service has that reads from a replica (here the database itself)."""
-    with fresh_database(server, TEMPLATE) as database, serving_with_replica(database, database) as api:
+    with (
+        fresh_database(server, TEMPLATE) as database,
+        serving_with_replica(database, database) as api,
+    ):
         api.enrol(api.new_class())
         api.items("/v1/users")
         eventually(lambda: value(api, "rosterlog_projection_state", state="following") == 1)
@@ -166,17 +214,34 @@ def known(server: EmbeddedPostgres) -> dict[str, set[str]]:
         return labels
 
 
-@pytest.mark.parametrize(("place", "expression"), [pytest.param(*one, id=one[0]) for one in expressions()])
-def test_dashboard_and_alerts_use_only_what_exists(place: str, expression: str, known: dict[str, set[str]]) -> None:
+@pytest.mark.parametrize(
+    ("place", "expression"), [pytest.param(*one, id=one[0]) for one in expressions()]
+)
+def test_dashboard_and_alerts_use_only_what_exists(
+    place: str, expression: str, known: dict[str, set[str]]
+) -> None:
     used = re.findall(r"\b(?:rosterlog|process)_\w+", expression)
     assert used
     assert set(used) <= known.keys()
-    matched = {name: set(re.findall(r"(\w+)\s*[=!]", inside)) for name, inside in re.findall(r"\b(rosterlog_\w+)\{([^}]*)\}", expression)}
-    grouped = {label for inside in re.findall(r"\bby \(([^)]*)\)", expression) for label in re.split(r",\s*", inside)}
+    matched = {
+        name: set(re.findall(r"(\w+)\s*[=!]", inside))
+        for name, inside in re.findall(r"\b(rosterlog_\w+)\{([^}]*)\}", expression)
+    }
+    grouped = {
+        label
+        for inside in re.findall(r"\bby \(([^)]*)\)", expression)
+        for label in re.split(r",\s*", inside)
+    }
     for name in used:
         assert matched.get(name, set()) | grouped <= known[name] | BY_PROMETHEUS, name
 
 
 def test_every_state_in_a_dashboard_or_alert_exists(shared: Api) -> None:
-    asked = {state for _, expression in expressions() for state in re.findall(r'state="([a-z-]+)"', expression)}
-    assert asked <= {dict(labels)["state"] for _, labels in samples(shared) if "state" in dict(labels)}
+    asked = {
+        state
+        for _, expression in expressions()
+        for state in re.findall(r'state="([a-z-]+)"', expression)
+    }
+    assert asked <= {
+        dict(labels)["state"] for _, labels in samples(shared) if "state" in dict(labels)
+    }

@@ -1,6 +1,7 @@
 """Every table, type and function of ours is named with its schema: nothing is looked up in the database's own search path.
 
-The whole service works over connections that search `pg_catalog` alone, where a name without a schema of ours is an error.
+The whole service works over connections that search `pg_catalog` alone, where a name without a
+schema of ours is an error.
 """
 
 from collections.abc import Iterator
@@ -36,7 +37,9 @@ def test_the_whole_service_names_what_is_its_own(service: Api, narrow: str) -> N
     for user in users[:4]:
         service.enrol(class_id, user)
     changes(service, group, class_id, users)
-    for path, parameters in readings(service, {"group_id": group, "class_id": class_id, "user_id": users[0]}):
+    for path, parameters in readings(
+        service, {"group_id": group, "class_id": class_id, "user_id": users[0]}
+    ):
         done(service.get(path, params=parameters), 200)
     done(service.delete(f"/v1/classes/{class_id}"), 204)
     done(service.delete(f"/v1/groups/{group}"), 204)
@@ -50,13 +53,29 @@ def test_the_whole_service_names_what_is_its_own(service: Api, narrow: str) -> N
 def changes(service: Api, group: str, class_id: str, users: list[str]) -> None:
     """Give every command that leaves the class."""
     path = f"/v1/classes/{class_id}"
-    done(service.put(f"{path}/members", json={"members": [{"user_id": user, "role": "teacher"} for user in users]}), 200)
+    done(
+        service.put(
+            f"{path}/members",
+            json={"members": [{"user_id": user, "role": "teacher"} for user in users]},
+        ),
+        200,
+    )
     done(service.patch(f"{path}/members/{users[0]}", json={"role": "student"}), 200)
     done(service.delete(f"{path}/members/{users[1]}"), 204)
     items = [{"class_id": class_id, "user_id": users[1], "role": "student"}]
     for _ in range(2):
-        done(service.post("/v1/enrolments", json={"items": items}, headers={"Idempotency-Key": "once"}), 200)
-    done(service.patch(path, json={"name": "Art", "settings": {"a": 1}, "group_id": service.new_group()}), 200)
+        done(
+            service.post(
+                "/v1/enrolments", json={"items": items}, headers={"Idempotency-Key": "once"}
+            ),
+            200,
+        )
+    done(
+        service.patch(
+            path, json={"name": "Art", "settings": {"a": 1}, "group_id": service.new_group()}
+        ),
+        200,
+    )
     done(service.patch(path, json={"group_id": group}), 200)
     done(service.post(f"{path}/archive"), 200)
     done(service.post(f"{path}/restore"), 200)
@@ -69,7 +88,10 @@ def readings(service: Api, ids: dict[str, str]) -> Iterator[tuple[str, dict[str,
     head = service.log_head
     for path, methods in service.read("/openapi.json")["paths"].items():
         if "get" in methods and path.startswith("/v1/"):
-            filled, known = path.format(**ids), {parameter["name"] for parameter in methods["get"].get("parameters", [])}
+            filled, known = (
+                path.format(**ids),
+                {parameter["name"] for parameter in methods["get"].get("parameters", [])},
+            )
             if "from_position" in known:
                 yield filled, {"from_position": head - 8, "to_position": head}
                 continue

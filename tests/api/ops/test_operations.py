@@ -53,18 +53,33 @@ def test_the_root_says_where_to_go(api: Api) -> None:
 def test_the_projection_says_how_far_it_is_and_who_leads(api: Api) -> None:
     api.new_users(3)
     status = api.read("/v1/projections")
-    assert (status["head"], status["checkpoint"], status["lag"], status["state"]) == (3, 3, 0, "following")
+    assert (status["head"], status["checkpoint"], status["lag"], status["state"]) == (
+        3,
+        3,
+        0,
+        "following",
+    )
     assert status["leader"].startswith("rosterlog serve ")
-    assert (status["failing_position"], status["failing_since"], status["failure"]) == (None, None, None)
+    assert (status["failing_position"], status["failing_since"], status["failure"]) == (
+        None,
+        None,
+        None,
+    )
 
 
-def test_a_stalled_projection_says_where_to_operators_and_in_fixed_words_to_probes(api: Api, connection: Connection[Any]) -> None:
+def test_a_stalled_projection_says_where_to_operators_and_in_fixed_words_to_probes(
+    api: Api, connection: Connection[Any]
+) -> None:
     api.new_user()
     poison = append_unknown(connection)
     connection.execute("SELECT pg_notify('rosterlog_recorded', '')")
     eventually(lambda: api.read("/v1/projections")["state"] == "stalled")
     status = api.read("/v1/projections")
-    assert (status["failing_position"], status["checkpoint"], status["lag"]) == (poison, poison - 1, 1)
+    assert (status["failing_position"], status["checkpoint"], status["lag"]) == (
+        poison,
+        poison - 1,
+        1,
+    )
     assert str(poison) in status["failure"]
     degraded = {"status": "ready", "state": "stalled", "degraded": ["projection-stalled"]}
     assert api.read("/readyz") == degraded
@@ -72,7 +87,9 @@ def test_a_stalled_projection_says_where_to_operators_and_in_fixed_words_to_prob
     assert len(api.items("/v1/users")) == 1
 
 
-def test_without_a_leader_the_service_serves_on_and_says_so(api: Api, connection: Connection[Any]) -> None:
+def test_without_a_leader_the_service_serves_on_and_says_so(
+    api: Api, connection: Connection[Any]
+) -> None:
     def leaderless() -> bool:
         end_the_lead(connection)
         found = api.read("/readyz")
@@ -83,14 +100,18 @@ def test_without_a_leader_the_service_serves_on_and_says_so(api: Api, connection
     api.new_user()
 
 
-def test_a_strict_service_is_unready_for_whatever_is_degraded(database: str, connection: Connection[Any]) -> None:
+def test_a_strict_service_is_unready_for_whatever_is_degraded(
+    database: str, connection: Connection[Any]
+) -> None:
     with serving(database, Settings(ready_strict=True)) as api:
         eventually(lambda: api.get("/readyz").status_code == 200)
 
         def leaderless() -> bool:
             end_the_lead(connection)
             response = api.get("/readyz")
-            return response.status_code == 503 and bool(problem(response, 503, "projection-leaderless"))
+            return response.status_code == 503 and bool(
+                problem(response, 503, "projection-leaderless")
+            )
 
         eventually(leaderless)
         eventually(lambda: api.get("/readyz").status_code == 200)
@@ -102,7 +123,9 @@ def test_a_strict_service_is_unready_for_whatever_is_degraded(database: str, con
         assert "Retry-After" in response.headers
 
 
-def test_a_probe_needs_no_connection_that_the_work_may_have_used_up(api: Api, database: str, server: EmbeddedPostgres) -> None:
+def test_a_probe_needs_no_connection_that_the_work_may_have_used_up(
+    api: Api, database: str, server: EmbeddedPostgres
+) -> None:
     eventually(lambda: api.read("/readyz") == READY)
     with ThreadPoolExecutor(20) as callers:
         # A burst of work, after which the database takes no new connection.
@@ -122,7 +145,9 @@ def test_a_probe_needs_no_connection_that_the_work_may_have_used_up(api: Api, da
         elsewhere.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
 
-def test_probes_that_come_at_once_share_their_checks(api: Api, database: str, connection: Connection[Any]) -> None:
+def test_probes_that_come_at_once_share_their_checks(
+    api: Api, database: str, connection: Connection[Any]
+) -> None:
     waiting = """
         SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
         WHERE NOT granted AND datname = current_database() AND query LIKE %s
@@ -145,17 +170,23 @@ def test_probes_that_come_at_once_share_their_checks(api: Api, database: str, co
     eventually(lambda: api.read("/readyz") == READY)
 
 
-def test_a_database_that_is_not_migrated_makes_the_service_unready(api: Api, connection: Connection[Any]) -> None:
+def test_a_database_that_is_not_migrated_makes_the_service_unready(
+    api: Api, connection: Connection[Any]
+) -> None:
     connection.execute("UPDATE alembic_version SET version_num = '0005_create_classes'")
     assert "0005" not in problem(api.get("/readyz"), 503, "not-migrated")["detail"]
 
 
-def test_a_database_that_a_newer_release_migrated_does_not_make_the_service_unready(api: Api, connection: Connection[Any]) -> None:
+def test_a_database_that_a_newer_release_migrated_does_not_make_the_service_unready(
+    api: Api, connection: Connection[Any]
+) -> None:
     connection.execute("UPDATE alembic_version SET version_num = '9999_of_tomorrow'")
     eventually(lambda: api.get("/readyz").status_code == 200)
 
 
-def test_a_rebuild_runs_to_its_end_and_says_how_far_it_is(api: Api, connection: Connection[Any]) -> None:
+def test_a_rebuild_runs_to_its_end_and_says_how_far_it_is(
+    api: Api, connection: Connection[Any]
+) -> None:
     assert api.read(REBUILD)["state"] == "idle"
     class_id = api.new_class()
     api.enrol(class_id)
@@ -163,8 +194,21 @@ def test_a_rebuild_runs_to_its_end_and_says_how_far_it_is(api: Api, connection: 
     started = done(api.post(REBUILD), 202).json()
     eventually(lambda: api.read(REBUILD)["state"] != "running")
     progress = api.read(REBUILD)
-    assert (progress["id"], progress["state"], progress["done"], progress["total"]) == (started["id"], "done", 4, 4)
-    assert progress.keys() == {"id", "state", "done", "total", "per_second", "seconds_left", "error"}
+    assert (progress["id"], progress["state"], progress["done"], progress["total"]) == (
+        started["id"],
+        "done",
+        4,
+        4,
+    )
+    assert progress.keys() == {
+        "id",
+        "state",
+        "done",
+        "total",
+        "per_second",
+        "seconds_left",
+        "error",
+    }
     assert progress["error"] is None
     assert len(api.items(f"/v1/classes/{class_id}/members")) == 1
 
@@ -197,7 +241,11 @@ def test_where_no_rebuild_runs_there_is_nothing_to_cancel(api: Api) -> None:
 
 def test_every_problem_is_explained(shared: Api) -> None:
     source = Path(problems.__file__).parents[1]
-    answered = {rule for path in source.rglob("*.py") for rule in re.findall(r'respond\(\s*request, "([a-z-]+)"', path.read_text())}
+    answered = {
+        rule
+        for path in source.rglob("*.py")
+        for rule in re.findall(r'respond\(\s*request, "([a-z-]+)"', path.read_text())
+    }
     assert {"invalid-request", "not-migrated", "internal-error"} <= answered
     for rule in sorted(answered | explanations().keys()):
         response = done(shared.get(f"/problems/{rule}"), 200)

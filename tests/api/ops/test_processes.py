@@ -25,12 +25,18 @@ DRAINING_SECONDS = 2
 
 
 @contextmanager
-def serve(database: str, answers_on: str = "/readyz", **settings: str) -> Iterator[tuple["subprocess.Popen[bytes]", Api]]:
+def serve(
+    database: str, answers_on: str = "/readyz", **settings: str
+) -> Iterator[tuple["subprocess.Popen[bytes]", Api]]:
     port = str(free_port())
     with (
-        started("serve", stderr=None, DATABASE_URL=database, PORT=port, ACCESS_LOG="false", **settings) as process,
+        started(
+            "serve", stderr=None, DATABASE_URL=database, PORT=port, ACCESS_LOG="false", **settings
+        ) as process,
         # A connection for each request, so that any worker may answer.
-        Api(base_url=f"http://127.0.0.1:{port}", timeout=30, headers={"Connection": "close"}) as client,
+        Api(
+            base_url=f"http://127.0.0.1:{port}", timeout=30, headers={"Connection": "close"}
+        ) as client,
     ):
         eventually(lambda: answers(client, answers_on))
         yield process, client
@@ -44,7 +50,9 @@ def answers(client: Api, path: str) -> bool:
 
 
 def metric(client: Api, sample: str) -> float:
-    (line,) = [line for line in client.get("/metrics").text.splitlines() if line.startswith(f"{sample} ")] or ["none 0"]
+    (line,) = [
+        line for line in client.get("/metrics").text.splitlines() if line.startswith(f"{sample} ")
+    ] or ["none 0"]
     return float(line.split()[1])
 
 
@@ -59,7 +67,9 @@ def test_several_workers_serve_one_leads_and_another_takes_over(database: str) -
             client.enrol(class_id)
         assert len(client.items(f"/v1/classes/{class_id}/members")) == 10
         text = client.get("/metrics").text
-        assert re.search(r"^rosterlog_append_events_sum 22\.0$", text, re.MULTILINE), "the counts are those of all workers"
+        assert re.search(r"^rosterlog_append_events_sum 22\.0$", text, re.MULTILINE), (
+            "the counts are those of all workers"
+        )
         eventually(lambda: metric(client, 'rosterlog_pool_connections{pool="reads"}') >= 2)
         assert metric(client, "process_resident_memory_bytes") > 2 * 10_000_000
         asked = [metric(client, 'rosterlog_pool_requests_total{pool="reads"}') for _ in range(10)]
@@ -70,7 +80,9 @@ def test_several_workers_serve_one_leads_and_another_takes_over(database: str) -
         eventually(lambda: led_by_another(client, first))
         eventually(lambda: answers(client, "/readyz"))
         client.enrol(class_id)
-        assert metric(client, 'rosterlog_pool_requests_total{pool="reads"}') >= asked[-1], "what a worker counted outlives it"
+        assert metric(client, 'rosterlog_pool_requests_total{pool="reads"}') >= asked[-1], (
+            "what a worker counted outlives it"
+        )
         process.terminate()
         assert process.wait(SECONDS) == 0
 
@@ -90,7 +102,9 @@ def led_by_another(client: Api, first: int) -> bool:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_command_under_way_is_answered_before_the_service_ends(database: str, connection: Connection[Any], workers: str) -> None:
+def test_a_command_under_way_is_answered_before_the_service_ends(
+    database: str, connection: Connection[Any], workers: str
+) -> None:
     with serve(database, WORKERS=workers) as (process, client), ThreadPoolExecutor() as threads:
         with connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(%s)", [APPEND_LOCK])
@@ -98,7 +112,8 @@ def test_a_command_under_way_is_answered_before_the_service_ends(database: str, 
             waiting_backend(connection)
             process.terminate()
             eventually(lambda: not answers(client, "/healthz"))
-            # It takes no one new, and has time for this one: for much less than it must, and much more than none.
+            # It takes no one new, and has time for this one: for much less than it must, and much
+            # more than none.
             time.sleep(DRAINING_SECONDS)
         done(answer.result(), 201)
         assert process.wait(SECONDS) == 0

@@ -46,9 +46,23 @@ def test_a_restored_log_verifies_and_the_tables_are_rebuilt_from_it(
     with folder() as backups, fresh_database(server, "template1") as restored:
         backups.chmod(0o777)
         file = backups / "log.dump"
-        server.run("pg_dump", "--format=custom", "--data-only", "--schema=log", f"--file={file}", *to_database(database))
+        server.run(
+            "pg_dump",
+            "--format=custom",
+            "--data-only",
+            "--schema=log",
+            f"--file={file}",
+            *to_database(database),
+        )
         commands.upgrade(restored)
-        server.run("pg_restore", "--data-only", "--single-transaction", "--exit-on-error", *to_database(restored), str(file))
+        server.run(
+            "pg_restore",
+            "--data-only",
+            "--single-transaction",
+            "--exit-on-error",
+            *to_database(restored),
+            str(file),
+        )
         assert Rebuild(restored).run().state == "done"
         with psycopg.connect(restored) as there:
             assert rows(there) == rows(connection)
@@ -67,23 +81,43 @@ def test_what_is_skipped_is_restored_with_the_log(
     with folder() as backups, fresh_database(server, "template1") as restored:
         backups.chmod(0o777)
         file = backups / "log.dump"
-        server.run("pg_dump", "--format=custom", "--data-only", "--schema=log", f"--file={file}", *to_database(database))
+        server.run(
+            "pg_dump",
+            "--format=custom",
+            "--data-only",
+            "--schema=log",
+            f"--file={file}",
+            *to_database(database),
+        )
         commands.upgrade(restored)
-        server.run("pg_restore", "--data-only", "--single-transaction", "--exit-on-error", *to_database(restored), str(file))
+        server.run(
+            "pg_restore",
+            "--data-only",
+            "--single-transaction",
+            "--exit-on-error",
+            *to_database(restored),
+            str(file),
+        )
         assert Rebuild(restored).run().state == "done"
         with psycopg.connect(restored) as there:
             assert rows(there) == rows(connection)
             assert skips.active(there) == skips.active(connection) != []
-        assert f"skipped: position {bad} (ClassRenamed)" in succeeds("verify", DATABASE_URL=restored)
+        assert f"skipped: position {bad} (ClassRenamed)" in succeeds(
+            "verify", DATABASE_URL=restored
+        )
         goes_on(restored, bad)
 
 
 def record_what_can_not_be_projected(connection: Connection[Any]) -> int:
     """Record an event that is well-formed, and whose name is too long for the read tables."""
     codec = EventCodec()
-    state = json.loads(codec.to_stored_event(samples()["ClassRenamed"]).state) | {"name": "long" * 50}
+    state = json.loads(codec.to_stored_event(samples()["ClassRenamed"]).state) | {
+        "name": "long" * 50
+    }
     index = {"class_id": CLASS, "group_id": GROUP, "user_id": None, "previous_group_id": None}
-    return insert_event(connection, "ClassRenamed", codec, msgspec.json.encode(state), stream=CLASS, **index)
+    return insert_event(
+        connection, "ClassRenamed", codec, msgspec.json.encode(state), stream=CLASS, **index
+    )
 
 
 def test_a_whole_restored_database_verifies_and_goes_on(
@@ -93,8 +127,16 @@ def test_a_whole_restored_database_verifies_and_goes_on(
     Rebuild(database).run()
     with folder() as backups, fresh_database(server, "template1") as restored:
         backups.chmod(0o777)
-        server.run("pg_dump", "--format=custom", f"--file={backups / 'all.dump'}", *to_database(database))
-        server.run("pg_restore", "--single-transaction", "--exit-on-error", *to_database(restored), str(backups / "all.dump"))
+        server.run(
+            "pg_dump", "--format=custom", f"--file={backups / 'all.dump'}", *to_database(database)
+        )
+        server.run(
+            "pg_restore",
+            "--single-transaction",
+            "--exit-on-error",
+            *to_database(restored),
+            str(backups / "all.dump"),
+        )
         succeeds("verify", DATABASE_URL=restored)
         goes_on(restored, head)
 
@@ -107,7 +149,10 @@ def archived(binaries: Binaries | None) -> Iterator[tuple[EmbeddedPostgres, Path
         database = server.conninfo("postgres")
         commands.upgrade(database)
         execute(database, "ALTER SYSTEM SET archive_mode = on")
-        execute(database, f"ALTER SYSTEM SET archive_command = 'test ! -f {archive}/%f && cp %p {archive}/%f'")
+        execute(
+            database,
+            f"ALTER SYSTEM SET archive_command = 'test ! -f {archive}/%f && cp %p {archive}/%f'",
+        )
         server.stop()
         server.start()
         yield server, archive
@@ -119,7 +164,10 @@ def test_a_recovery_to_a_moment_has_the_log_up_to_there_and_goes_on(
     server, archive = archived
     with folder() as home:
         copy = base_backup(server, home)
-        with serving(server.conninfo("postgres")) as api, psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
+        with (
+            serving(server.conninfo("postgres")) as api,
+            psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection,
+        ):
             group, users = api.new_group(), api.new_users(10)
             kept = verify_log(connection)
             (moment,) = connection.execute("SELECT clock_timestamp()::text").fetchone() or ("",)
@@ -137,7 +185,9 @@ def test_a_recovery_to_a_moment_has_the_log_up_to_there_and_goes_on(
         database = recovered.start()
         try:
             with psycopg.connect(database, autocommit=True) as connection:
-                eventually(lambda: connection.execute("SELECT pg_is_in_recovery()").fetchone() == (False,))
+                eventually(
+                    lambda: connection.execute("SELECT pg_is_in_recovery()").fetchone() == (False,)
+                )
                 assert verify_log(connection) == kept
             assert "continues" in succeeds("verify", "--against", str(kept), DATABASE_URL=database)
             succeeds("verify", DATABASE_URL=database)
@@ -154,7 +204,9 @@ def is_archived(connection: Connection[Any], archive: Path) -> None:
     """Wait until all that was written so far is in the archive."""
     (file,) = connection.execute("SELECT pg_walfile_name(pg_current_wal_lsn())").fetchone() or ("",)
     connection.execute("SELECT pg_switch_wal()")
-    eventually(lambda: (archive / file).exists() and (archive / file).stat().st_size == WAL_FILE_BYTES)
+    eventually(
+        lambda: (archive / file).exists() and (archive / file).stat().st_size == WAL_FILE_BYTES
+    )
 
 
 def goes_on(restored: str, head: int) -> None:

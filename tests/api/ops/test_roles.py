@@ -67,11 +67,16 @@ def test_a_service_with_divided_accounts_does_everything(database: str) -> None:
         class_id = api.new_class()
         member = api.enrol(class_id)
         for _ in range(2):
-            done(api.post("/v1/groups", json={"name": "Once"}, headers={"Idempotency-Key": "once"}), 201)
+            done(
+                api.post("/v1/groups", json={"name": "Once"}, headers={"Idempotency-Key": "once"}),
+                201,
+            )
         for _ in range(2):
             done(api.post(REBUILD), 202)
             eventually(lambda: api.read(REBUILD)["state"] == "done")
-            assert [one["user_id"] for one in api.items(f"/v1/classes/{class_id}/members")] == [member]
+            assert [one["user_id"] for one in api.items(f"/v1/classes/{class_id}/members")] == [
+                member
+            ]
         done(api.delete(REBUILD), 204)
         left = done(api.delete(f"/v1/classes/{class_id}/members/{member}"), 204)
         assert api.items(f"/v1/classes/{class_id}/members", at_position=position(left) - 1)
@@ -80,25 +85,42 @@ def test_a_service_with_divided_accounts_does_everything(database: str) -> None:
 
 
 def test_a_service_that_may_not_rebuild_says_so(guarded: str) -> None:
-    settings = Settings(database_url=as_role(guarded, READER), write_database_url=as_role(guarded, WRITER), project=False)
+    settings = Settings(
+        database_url=as_role(guarded, READER),
+        write_database_url=as_role(guarded, WRITER),
+        project=False,
+    )
     with serving(as_role(guarded, READER), settings) as api:
-        assert "rosterlog rebuild" in problem(api.post(REBUILD), 409, "rebuild-not-permitted")["detail"]
+        assert (
+            "rosterlog rebuild"
+            in problem(api.post(REBUILD), 409, "rebuild-not-permitted")["detail"]
+        )
 
 
-def test_the_projector_projects_rebuilds_and_verifies(roster: Any, database: str, connection: Connection[Any]) -> None:
+def test_the_projector_projects_rebuilds_and_verifies(
+    roster: Any, database: str, connection: Connection[Any]
+) -> None:
     head = record_everything(roster)
     succeeds("roles", "--apply", DATABASE_URL=database)
-    accounts = {"DATABASE_URL": as_role(database, READER), "PROJECT_DATABASE_URL": as_role(database, PROJECTOR)}
+    accounts = {
+        "DATABASE_URL": as_role(database, READER),
+        "PROJECT_DATABASE_URL": as_role(database, PROJECTOR),
+    }
     with started("project", stderr=None, **accounts):
         eventually(lambda: checkpoint(connection) == head)
     before = rows(connection)
     succeeds("rebuild", **accounts)
     assert rows(connection) == before
     succeeds("verify", **accounts)
-    owners = connection.execute("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'roster'").fetchall()
+    owners = connection.execute(
+        "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'roster'"
+    ).fetchall()
     assert owners == [(f"rosterlog_{PROJECTOR}",)]
     with psycopg.connect(as_role(database, READER)) as reader:
-        assert all(reader.execute(f"SELECT count(*) FROM roster.{table}").fetchone() for table in READ_TABLES)
+        assert all(
+            reader.execute(f"SELECT count(*) FROM roster.{table}").fetchone()
+            for table in READ_TABLES
+        )
 
 
 def test_the_migrator_migrates_and_the_accounts_are_made_again(database: str) -> None:
@@ -142,7 +164,11 @@ def test_a_service_that_may_not_migrate_says_who_may(database: str) -> None:
             f"SET ROLE rosterlog_{MIGRATOR}",
         )
     ]
-    + [(role, f"INSERT INTO log.events SELECT * FROM log.events{where}") for role in (PROJECTOR, READER) for where in ("", " LIMIT 0")]
+    + [
+        (role, f"INSERT INTO log.events SELECT * FROM log.events{where}")
+        for role in (PROJECTOR, READER)
+        for where in ("", " LIMIT 0")
+    ]
     + [(WRITER, f"SELECT * FROM roster.{table}") for table in READ_TABLES]
     + [(READER, f"DELETE FROM roster.{table}") for table in READ_TABLES]
     + [
@@ -154,7 +180,10 @@ def test_a_service_that_may_not_migrate_says_who_may(database: str) -> None:
     ],
 )
 def test_no_account_does_the_work_of_another(guarded: str, role: str, statement: str) -> None:
-    with psycopg.connect(as_role(guarded, role)) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege, match=REFUSED):
+    with (
+        psycopg.connect(as_role(guarded, role)) as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege, match=REFUSED),
+    ):
         connection.execute(statement.encode())
 
 
@@ -167,4 +196,7 @@ def test_nobody_else_gets_in(guarded: str, server: EmbeddedPostgres) -> None:
 
 def test_other_databases_need_a_main_one() -> None:
     ended = rosterlog("serve", READ_DATABASE_URL="postgresql://replica/rosterlog")
-    assert (ended.returncode, ended.stderr.strip()) == (1, "ROSTERLOG_READ_DATABASE_URL: needs ROSTERLOG_DATABASE_URL, too")
+    assert (ended.returncode, ended.stderr.strip()) == (
+        1,
+        "ROSTERLOG_READ_DATABASE_URL: needs ROSTERLOG_DATABASE_URL, too",
+    )

@@ -40,7 +40,8 @@ ODD = {
     "on": True,
 }
 
-# Times, request ids and digests are a run's own. A time in another form than ours stays, and differs.
+# Times, request ids and digests are a run's own. A time in another form than ours stays, and
+# differs.
 OWN = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)"
     r"|[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{64}"
@@ -99,17 +100,49 @@ def recorded(api: Api) -> Iterator[str]:
         return f"{method} {path}: {answer.headers.get('etag')} {position(answer)} {answer.text}"
 
     for group in (GROUP, OTHER_GROUP):
-        yield give("POST", "/v1/groups", 201, {"id": group, "name": f"Größe {group[-1]} \\ 'x'"}, **{"Roster-Reason": "Z%C3%BCge"})
+        yield give(
+            "POST",
+            "/v1/groups",
+            201,
+            {"id": group, "name": f"Größe {group[-1]} \\ 'x'"},
+            **{"Roster-Reason": "Z%C3%BCge"},
+        )
     yield give("POST", "/v1/users/batch", 200, {"items": [{"id": user} for user in USERS]})
     for class_id, group in ((CLASS, GROUP), (OTHER_CLASS, OTHER_GROUP)):
-        yield give("POST", "/v1/classes", 201, {"id": class_id, "group_id": group, "name": "Maß 7ü", "settings": ODD})
+        yield give(
+            "POST",
+            "/v1/classes",
+            201,
+            {"id": class_id, "group_id": group, "name": "Maß 7ü", "settings": ODD},
+        )
     for day, user in enumerate(USERS, start=1):
-        body = {"user_id": user, "role": "teacher" if day == 1 else "student", "effective_on": f"2026-02-0{day}"}
+        body = {
+            "user_id": user,
+            "role": "teacher" if day == 1 else "student",
+            "effective_on": f"2026-02-0{day}",
+        }
         yield give("POST", f"/v1/classes/{CLASS}/members", 201, body)
-    many = {"items": [{"class_id": OTHER_CLASS, "user_id": user, "role": "student", "effective_on": "2026-11-10"} for user in USERS]}
+    many = {
+        "items": [
+            {
+                "class_id": OTHER_CLASS,
+                "user_id": user,
+                "role": "student",
+                "effective_on": "2026-11-10",
+            }
+            for user in USERS
+        ]
+    }
     for _ in range(2):
-        yield give("POST", "/v1/enrolments", 200, many, **{"Idempotency-Key": "schlüssel".encode().hex()})
-    yield give("PATCH", f"/v1/classes/{CLASS}/members/{USERS[1]}", 200, {"role": "teacher", "effective_on": "2026-05-06"})
+        yield give(
+            "POST", "/v1/enrolments", 200, many, **{"Idempotency-Key": "schlüssel".encode().hex()}
+        )
+    yield give(
+        "PATCH",
+        f"/v1/classes/{CLASS}/members/{USERS[1]}",
+        200,
+        {"role": "teacher", "effective_on": "2026-05-06"},
+    )
     yield give("DELETE", f"/v1/classes/{CLASS}/members/{USERS[2]}?effective_on=2026-06-05", 204)
     yield give("PATCH", f"/v1/classes/{CLASS}", 200, {"settings": {**ODD, "more": ODD}})
     yield give("DELETE", f"/v1/users/{USERS[3]}", 204)
@@ -120,7 +153,9 @@ def recorded(api: Api) -> Iterator[str]:
 def read(api: Api) -> Iterator[str]:
     head = api.log_head
     done(api.post("/v1/projections/rebuild"), 202)
-    rebuilt = eventually(lambda: (state := api.read("/v1/projections/rebuild"))["state"] != "running" and state)
+    rebuilt = eventually(
+        lambda: (state := api.read("/v1/projections/rebuild"))["state"] != "running" and state
+    )
     assert rebuilt["state"] == "done", rebuilt
     eventually(lambda: api.read("/v1/projections")["state"] == "following")
     there = api.read(f"/v1/groups/{GROUP}", at_position=1)["created_at"]
@@ -156,10 +191,14 @@ def give(server: EmbeddedPostgres, database: str, whom: str, given: dict[str, st
             if whom == "database":
                 of = sql.SQL("DATABASE {}").format(sql.Identifier(database))
             else:
-                of = sql.SQL("ROLE {} IN DATABASE {}").format(sql.Identifier(whom), sql.Identifier(database))
+                of = sql.SQL("ROLE {} IN DATABASE {}").format(
+                    sql.Identifier(whom), sql.Identifier(database)
+                )
             # A list of names is no text.
             shown = sql.SQL(value) if name == "search_path" and value else sql.Literal(value)
-            connection.execute(sql.SQL("ALTER {} SET {} TO {}").format(of, sql.Identifier(name), shown))
+            connection.execute(
+                sql.SQL("ALTER {} SET {} TO {}").format(of, sql.Identifier(name), shown)
+            )
 
 
 @pytest.mark.parametrize("number", range(settings.ROUNDS))
@@ -172,7 +211,9 @@ def test_no_setting_of_a_database_or_an_account_changes_an_answer(
     assert answers(owned) == usual, given
 
 
-def test_nothing_in_the_environment_changes_an_answer(owned: str, usual: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_in_the_environment_changes_an_answer(
+    owned: str, usual: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PGDATESTYLE", "German, DMY")
     monkeypatch.setenv("PGTZ", "Asia/Kathmandu")
     monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
@@ -186,36 +227,70 @@ def test_no_connection_string_changes_an_answer(owned: str, usual: list[str]) ->
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_session_reads_values_alike_and_has_its_own_time_outs(kind: str, database: str) -> None:
+def test_every_kind_of_session_reads_values_alike_and_has_its_own_time_outs(
+    kind: str, database: str
+) -> None:
     hostile = make_conninfo(
-        database, options="-c search_path=public -c TimeZone=Asia/Kathmandu -c lock_timeout=1 -c idle_session_timeout=1"
+        database,
+        options="-c search_path=public -c TimeZone=Asia/Kathmandu -c lock_timeout=1 -c idle_session_timeout=1",
     )
     with sessions.connect(hostile, KINDS[kind]) as connection:
-        shown = {name: connection.execute(f"SHOW {name}").fetchone() for name in ("search_path", "TimeZone", "DateStyle")}
-        assert shown == {"search_path": ("pg_catalog,pg_temp",), "TimeZone": ("UTC",), "DateStyle": ("ISO, YMD",)}
-        for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "jit"):
+        shown = {
+            name: connection.execute(f"SHOW {name}").fetchone()
+            for name in ("search_path", "TimeZone", "DateStyle")
+        }
+        assert shown == {
+            "search_path": ("pg_catalog,pg_temp",),
+            "TimeZone": ("UTC",),
+            "DateStyle": ("ISO, YMD",),
+        }
+        for name in (
+            "statement_timeout",
+            "lock_timeout",
+            "idle_in_transaction_session_timeout",
+            "jit",
+        ):
             if name in KINDS[kind].settings:
-                assert connection.execute(f"SHOW {name}").fetchone() == (KINDS[kind].settings[name],)
+                assert connection.execute(f"SHOW {name}").fetchone() == (
+                    KINDS[kind].settings[name],
+                )
         assert connection.execute("SHOW idle_session_timeout").fetchone() == ("0",)
         assert connection.autocommit
 
 
 def test_an_operators_own_options_are_kept_where_no_answer_relies_on_them(database: str) -> None:
-    with sessions.connect(make_conninfo(database, options="-c role=pg_monitor -c work_mem=5MB")) as connection:
-        assert connection.execute("SELECT current_user, current_setting('work_mem')").fetchone() == ("pg_monitor", "5MB")
+    with sessions.connect(
+        make_conninfo(database, options="-c role=pg_monitor -c work_mem=5MB")
+    ) as connection:
+        assert connection.execute(
+            "SELECT current_user, current_setting('work_mem')"
+        ).fetchone() == ("pg_monitor", "5MB")
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"), [("off", "on"), ("local", "on"), ("remote_write", "on"), ("on", "on"), ("remote_apply", "remote_apply")]
+    ("given", "kept"),
+    [
+        ("off", "on"),
+        ("local", "on"),
+        ("remote_write", "on"),
+        ("on", "on"),
+        ("remote_apply", "remote_apply"),
+    ],
 )
-def test_what_is_acknowledged_is_on_disk_whatever_the_setting(database: str, given: str, kept: str) -> None:
+def test_what_is_acknowledged_is_on_disk_whatever_the_setting(
+    database: str, given: str, kept: str
+) -> None:
     for kind in KINDS.values():
-        with sessions.connect(make_conninfo(database, options=f"-c synchronous_commit={given}"), kind) as connection:
+        with sessions.connect(
+            make_conninfo(database, options=f"-c synchronous_commit={given}"), kind
+        ) as connection:
             assert connection.execute("SHOW synchronous_commit").fetchone() == (kept,)
 
 
 @pytest.mark.parametrize("role", ["replica", "local"])
-def test_no_session_goes_without_foreign_keys(server: EmbeddedPostgres, owned: str, role: str) -> None:
+def test_no_session_goes_without_foreign_keys(
+    server: EmbeddedPostgres, owned: str, role: str
+) -> None:
     name = str(conninfo_to_dict(owned)["dbname"])
     give(server, name, "database", {"session_replication_role": role})
     with sessions.connect(server.conninfo(name)) as connection:
@@ -225,17 +300,26 @@ def test_no_session_goes_without_foreign_keys(server: EmbeddedPostgres, owned: s
     assert "RESET session_replication_role" in ended.stderr
 
 
-def test_a_session_that_begins_transactions_keeps_what_was_set_when_one_is_undone(database: str) -> None:
-    with sessions.connect(make_conninfo(database, options="-c DateStyle=German"), autocommit=False) as connection:
+def test_a_session_that_begins_transactions_keeps_what_was_set_when_one_is_undone(
+    database: str,
+) -> None:
+    with sessions.connect(
+        make_conninfo(database, options="-c DateStyle=German"), autocommit=False
+    ) as connection:
         connection.rollback()
         assert connection.execute("SHOW DateStyle").fetchone() == ("ISO, YMD",)
 
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII", "EUC_JP"])
 @pytest.mark.parametrize("command", ["migrate", "status"])
-def test_a_database_that_is_not_in_utf8_is_refused(server: EmbeddedPostgres, encoding: str, command: str) -> None:
+def test_a_database_that_is_not_in_utf8_is_refused(
+    server: EmbeddedPostgres, encoding: str, command: str
+) -> None:
     name = f"test_{uuid4().hex}"
-    execute(server.conninfo("postgres"), f"CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0 LOCALE 'C'")
+    execute(
+        server.conninfo("postgres"),
+        f"CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0 LOCALE 'C'",
+    )
     try:
         ended = rosterlog(command, DATABASE_URL=server.conninfo(name))
         assert (ended.returncode, ended.stdout) == (1, "")
@@ -245,7 +329,9 @@ def test_a_database_that_is_not_in_utf8_is_refused(server: EmbeddedPostgres, enc
         execute(server.conninfo("postgres"), f"DROP DATABASE {name}")
 
 
-def test_the_command_line_works_on_a_hostile_database(server: EmbeddedPostgres, owner: str, owned: str) -> None:
+def test_the_command_line_works_on_a_hostile_database(
+    server: EmbeddedPostgres, owner: str, owned: str
+) -> None:
     hostile = {
         "DateStyle": "German, DMY",
         "client_encoding": "LATIN1",

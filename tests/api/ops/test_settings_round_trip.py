@@ -37,7 +37,20 @@ def compact(value: Any) -> str:
 NUMBERS = st.one_of(
     st.integers(-LIMIT, LIMIT),
     st.floats(-LIMIT, LIMIT),
-    st.sampled_from([0.0, -0.0, 1.0, 1e15, 1e-7, 0.1, 5e-324, 2.2250738585072014e-308, float(LIMIT), -float(LIMIT)]),
+    st.sampled_from(
+        [
+            0.0,
+            -0.0,
+            1.0,
+            1e15,
+            1e-7,
+            0.1,
+            5e-324,
+            2.2250738585072014e-308,
+            float(LIMIT),
+            -float(LIMIT),
+        ]
+    ),
 )
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)
 TREES = st.recursive(
@@ -49,7 +62,9 @@ TREES = st.recursive(
 
 def test_settings_read_back_equal_and_sent_back_change_nothing(shared: Api, path: str) -> None:
     @seed(20261125)
-    @settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    )
     @given(st.dictionaries(TEXTS, TREES, max_size=6))
     def holds(value: dict[str, Any]) -> None:
         changed = done(shared.patch(path, json={"settings": value}), 200)
@@ -59,7 +74,9 @@ def test_settings_read_back_equal_and_sent_back_change_nothing(shared: Api, path
         for again in (found, plain(found), value):
             assert done(shared.patch(path, json={"settings": again}), 200).headers["ETag"] == tag
         position = changed.headers["Roster-Position"]
-        assert compact(plain(shared.read(path, at_position=position)["settings"])) == compact(plain(value))
+        assert compact(plain(shared.read(path, at_position=position)["settings"])) == compact(
+            plain(value)
+        )
 
     holds()
 
@@ -75,25 +92,43 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("written", NUMBERS_AS_WRITTEN)
-def test_a_number_reads_back_equal_however_it_is_written(shared: Api, path: str, written: str) -> None:
+def test_a_number_reads_back_equal_however_it_is_written(
+    shared: Api, path: str, written: str
+) -> None:
     body = f'{{"settings":{{"a":[{written},true]}}}}'
     tag = done(shared.patch(path, content=body, headers=JSON_TYPE), 200).headers["ETag"]
     found = shared.read(path)["settings"]
     assert found == {"a": [NUMBERS_AS_WRITTEN[written], True]}
     for again in (body, json.dumps({"settings": found}), json.dumps({"settings": plain(found)})):
-        assert done(shared.patch(path, content=again, headers=JSON_TYPE), 200).headers["ETag"] == tag
+        assert (
+            done(shared.patch(path, content=again, headers=JSON_TYPE), 200).headers["ETag"] == tag
+        )
 
 
 @pytest.mark.parametrize("written", REFUSED)
-def test_a_number_that_readers_would_change_is_refused(shared: Api, path: str, written: str) -> None:
+def test_a_number_that_readers_would_change_is_refused(
+    shared: Api, path: str, written: str
+) -> None:
     with shared.nothing_recorded():
-        found = error(shared.patch(path, content=f'{{"settings":{{"a":[{written}]}}}}', headers=JSON_TYPE))
+        found = error(
+            shared.patch(path, content=f'{{"settings":{{"a":[{written}]}}}}', headers=JSON_TYPE)
+        )
     assert (found["pointer"], found["rule"]) == ("/settings/a/0", REFUSED[written])
 
 
-@pytest.mark.parametrize(("number", "most"), [("5e-324", 200), ("1e-300", 216), ("1e-5", 8190), ("0.5", 16380), ("7", 32760)])
-def test_settings_are_as_large_as_they_read_back(shared: Api, path: str, number: str, most: int) -> None:
-    done(shared.patch(path, content=f'{{"settings":{{"a":[{",".join([number] * most)}]}}}}', headers=JSON_TYPE), 200)
+@pytest.mark.parametrize(
+    ("number", "most"),
+    [("5e-324", 200), ("1e-300", 216), ("1e-5", 8190), ("0.5", 16380), ("7", 32760)],
+)
+def test_settings_are_as_large_as_they_read_back(
+    shared: Api, path: str, number: str, most: int
+) -> None:
+    done(
+        shared.patch(
+            path, content=f'{{"settings":{{"a":[{",".join([number] * most)}]}}}}', headers=JSON_TYPE
+        ),
+        200,
+    )
     text = shared.get(path).text
     assert len(text.replace(" ", "").encode()) < 64 * 1024 + 500
     more = f'{{"settings":{{"a":[{",".join([number] * (most + 20))}]}}}}'
@@ -101,7 +136,10 @@ def test_settings_are_as_large_as_they_read_back(shared: Api, path: str, number:
 
 
 def test_true_is_no_number(shared: Api, path: str) -> None:
-    tags = [done(shared.patch(path, json={"settings": {"a": value}}), 200).headers["ETag"] for value in (1, True, 1.0, 0, False, None)]
+    tags = [
+        done(shared.patch(path, json={"settings": {"a": value}}), 200).headers["ETag"]
+        for value in (1, True, 1.0, 0, False, None)
+    ]
     assert len(set(tags)) == len(tags)
 
 

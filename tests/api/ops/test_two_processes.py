@@ -60,14 +60,18 @@ def race(*calls: Callable[[], httpx.Response]) -> list[httpx.Response]:
     def run(index: int, call: Callable[[], httpx.Response]) -> None:
         answers[index] = call()
 
-    assert together(*[partial(run, index, call) for index, call in enumerate(calls)]) == [None] * len(calls)
+    assert together(*[partial(run, index, call) for index, call in enumerate(calls)]) == [
+        None
+    ] * len(calls)
     return [answers[index] for index in range(len(calls))]
 
 
 ENDINGS: dict[str, Callable[[Api, str, str, str], httpx.Response]] = {
     "remove the user": lambda api, group, class_id, user: api.delete(f"/v1/users/{user}"),
     "delete the group": lambda api, group, class_id, user: api.delete(f"/v1/groups/{group}"),
-    "archive the class": lambda api, group, class_id, user: api.post(f"/v1/classes/{class_id}/archive"),
+    "archive the class": lambda api, group, class_id, user: api.post(
+        f"/v1/classes/{class_id}/archive"
+    ),
 }
 LATE = """
     SELECT enrolment.notification_id FROM log.events AS enrolment JOIN log.events AS ending
@@ -78,7 +82,9 @@ LATE = """
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_nobody_is_enrolled_after_the_end(two: tuple[Api, Api], database_of_two: str, ending: str) -> None:
+def test_nobody_is_enrolled_after_the_end(
+    two: tuple[Api, Api], database_of_two: str, ending: str
+) -> None:
     one, other = two
     for _ in range(ROUNDS):
         group, user = one.new_group(), one.new_user()
@@ -86,11 +92,14 @@ def test_nobody_is_enrolled_after_the_end(two: tuple[Api, Api], database_of_two:
         one.enrol(class_id)
         other.enrol(class_id)
         enrolled, ended = race(
-            lambda c=class_id, u=user: one.post(f"/v1/classes/{c}/members", json={"user_id": u, "role": "student"}),  # type: ignore[misc]
+            lambda c=class_id, u=user: one.post(
+                f"/v1/classes/{c}/members", json={"user_id": u, "role": "student"}
+            ),  # type: ignore[misc]
             lambda g=group, c=class_id, u=user: ENDINGS[ending](other, g, c, u),  # type: ignore[misc]
         )
         assert ended.is_success
-        # The path's class is deleted with its group: 410. What the body names, and an archived class: 409.
+        # The path's class is deleted with its group: 410. What the body names, and an archived
+        # class: 409.
         assert enrolled.status_code in {201, 410 if ending == "delete the group" else 409}
     with psycopg.connect(database_of_two) as connection:
         assert connection.execute(LATE).fetchall() == []
@@ -104,7 +113,9 @@ def test_of_two_role_changes_at_once_both_happen_or_with_if_match_one(two: tuple
         answers = race(*[partial(of.patch, path, json={"role": "teacher"}) for of in two])
         assert [answer.status_code for answer in answers] == [200, 200]
         version = {"If-Match": done(other.get(path), 200).headers["ETag"]}
-        answers = race(*[partial(of.patch, path, json={"role": "student"}, headers=version) for of in two])
+        answers = race(
+            *[partial(of.patch, path, json={"role": "student"}, headers=version) for of in two]
+        )
         assert sorted(answer.status_code for answer in answers) == [200, 412]
 
 
@@ -112,7 +123,9 @@ def test_the_same_key_in_both_is_carried_out_once(two: tuple[Api, Api]) -> None:
     for number in range(ROUNDS):
         key = {"Idempotency-Key": f"both-{number}"}
         answers = race(*[partial(of.post, "/v1/users", headers=key) for of in two * 2])
-        assert {(answer.status_code, answer.content) for answer in answers} == {(201, answers[0].content)}
+        assert {(answer.status_code, answer.content) for answer in answers} == {
+            (201, answers[0].content)
+        }
         assert sum("Idempotent-Replayed" in answer.headers for answer in answers) == 3
 
 
@@ -127,7 +140,9 @@ def test_what_one_has_acknowledged_is_read_from_the_other_at_once(two: tuple[Api
         assert other.get(path, headers=both).status_code == 304
         # Removing a user changes the roster, and no version of the class.
         done(one.delete(f"/v1/users/{leaver}"), 204)
-        left = [member["user_id"] for member in done(other.get(path, headers=both), 200).json()["items"]]
+        left = [
+            member["user_id"] for member in done(other.get(path, headers=both), 200).json()["items"]
+        ]
         assert (len(left), left[-1]) == (number, stayer)
         assert [member["user_id"] for member in other.items(path)] == left
 
@@ -136,7 +151,9 @@ def _more_than(acknowledged: list[int], count: int) -> bool:
     return len(acknowledged) > count
 
 
-def test_kill_9_in_mid_append_loses_nothing_acknowledged_and_records_nothing_by_halves(database: str) -> None:
+def test_kill_9_in_mid_append_loses_nothing_acknowledged_and_records_nothing_by_halves(
+    database: str,
+) -> None:
     acknowledged: list[int] = []
     for _ in range(3):
         with service(database) as (api, process):
@@ -145,7 +162,11 @@ def test_kill_9_in_mid_append_loses_nothing_acknowledged_and_records_nothing_by_
                 with Api(base_url=url, timeout=30) as mine, suppress(httpx.TransportError):
                     while True:
                         items = [{"id": str(uuid4())} for _ in range(7)]
-                        acknowledged.append(done(mine.post("/v1/users/batch", json={"items": items}), 200).json()["position"])
+                        acknowledged.append(
+                            done(mine.post("/v1/users/batch", json={"items": items}), 200).json()[
+                                "position"
+                            ]
+                        )
 
             before = len(acknowledged)
             writers = [Thread(target=enrol, args=[str(api.base_url)]) for _ in range(4)]

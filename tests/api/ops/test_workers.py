@@ -33,7 +33,9 @@ cli.main()
 
 @contextmanager
 def serving(database: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    settings = environment({"DATABASE_URL": database, "PORT": str(port), "WORKERS": "2", "ACCESS_LOG": "false"})
+    settings = environment(
+        {"DATABASE_URL": database, "PORT": str(port), "WORKERS": "2", "ACCESS_LOG": "false"}
+    )
     with subprocess.Popen([sys.executable, "-c", _SERVE], env=settings) as process:
         try:
             yield process
@@ -44,7 +46,11 @@ def serving(database: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
 def workers(process: subprocess.Popen[bytes]) -> list[int]:
     """Return the ids of the workers, as soon as both are there; what multiprocessing starts for itself is no worker."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    found = [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    found = [
+        int(child)
+        for child in children
+        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
     return found if len(found) == 2 else []
 
 

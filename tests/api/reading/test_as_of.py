@@ -43,11 +43,19 @@ def school(shared: Api) -> School:
 
 
 def answers(api: Api, reads: dict[str, str], **moment: Any) -> dict[str, Any]:
-    return {name: done(api.get(path, params=dict(with_query(path), **moment)), 200).json() for name, path in reads.items()}
+    return {
+        name: done(api.get(path, params=dict(with_query(path), **moment)), 200).json()
+        for name, path in reads.items()
+    }
 
 
 def with_query(path: str) -> list[tuple[str, Any]]:
-    return [(name, value) for name, _, value in (part.partition("=") for part in path.partition("?")[2].split("&") if part)]
+    return [
+        (name, value)
+        for name, _, value in (
+            part.partition("=") for part in path.partition("?")[2].split("&") if part
+        )
+    ]
 
 
 def last_recorded_at(api: Api, path: str) -> str:
@@ -57,7 +65,10 @@ def last_recorded_at(api: Api, path: str) -> str:
 def change_everything(api: Api, school: School) -> None:
     reads = school.reads
     done(api.patch(reads["group"], json={"name": "Renamed"}), 200)
-    done(api.patch(reads["class"], json={"name": "Other", "settings": {}, "group_id": school.other}), 200)
+    done(
+        api.patch(reads["class"], json={"name": "Other", "settings": {}, "group_id": school.other}),
+        200,
+    )
     done(api.patch(reads["member"], json={"role": "teacher"}), 200)
     done(api.delete(f"{reads['members']}/{school.teacher}"), 204)
     done(api.post(f"{reads['class']}/archive"), 200)
@@ -86,18 +97,30 @@ def as_it_was_made(api: Api, school: School) -> None:
     """Change nothing."""
 
 
-@pytest.mark.parametrize("past", [as_it_was_made, archived, restored, enrolled_again, moved_away_and_back])
-def test_the_answer_at_the_head_is_the_live_answer(shared: Api, school: School, past: Callable[[Api, School], None]) -> None:
+@pytest.mark.parametrize(
+    "past", [as_it_was_made, archived, restored, enrolled_again, moved_away_and_back]
+)
+def test_the_answer_at_the_head_is_the_live_answer(
+    shared: Api, school: School, past: Callable[[Api, School], None]
+) -> None:
     past(shared, school)
     live = answers(shared, school.reads)
     assert answers(shared, school.reads, at_position=shared.log_head) == live
     assert answers(shared, school.reads, as_of=datetime.now(UTC).isoformat()) == live
 
 
-@pytest.mark.parametrize("past", [as_it_was_made, archived, restored, enrolled_again, moved_away_and_back])
-def test_the_state_then_stays_the_same_whatever_comes_later(shared: Api, school: School, past: Callable[[Api, School], None]) -> None:
+@pytest.mark.parametrize(
+    "past", [as_it_was_made, archived, restored, enrolled_again, moved_away_and_back]
+)
+def test_the_state_then_stays_the_same_whatever_comes_later(
+    shared: Api, school: School, past: Callable[[Api, School], None]
+) -> None:
     past(shared, school)
-    live, head, moment = answers(shared, school.reads), shared.log_head, datetime.now(UTC).isoformat()
+    live, head, moment = (
+        answers(shared, school.reads),
+        shared.log_head,
+        datetime.now(UTC).isoformat(),
+    )
     if past is archived:
         done(shared.post(f"/v1/classes/{school.class_}/restore"), 200)
     change_everything(shared, school)
@@ -105,8 +128,12 @@ def test_the_state_then_stays_the_same_whatever_comes_later(shared: Api, school:
     assert answers(shared, school.reads, as_of=moment) == live
 
 
-@pytest.mark.parametrize("ended", ["/v1/users/{student}", "/v1/classes/{class_}", "/v1/groups/{group}"])
-def test_what_has_ended_answers_for_the_past_and_is_gone_after(shared: Api, school: School, ended: str) -> None:
+@pytest.mark.parametrize(
+    "ended", ["/v1/users/{student}", "/v1/classes/{class_}", "/v1/groups/{group}"]
+)
+def test_what_has_ended_answers_for_the_past_and_is_gone_after(
+    shared: Api, school: School, ended: str
+) -> None:
     live, head = answers(shared, school.reads), shared.log_head
     moment = datetime.now(UTC).isoformat()
     path = ended.format(**school._asdict())
@@ -115,13 +142,21 @@ def test_what_has_ended_answers_for_the_past_and_is_gone_after(shared: Api, scho
     assert answers(shared, school.reads, at_position=head) == live
     assert answers(shared, school.reads, as_of=moment) == live
     now = {name: shared.get(read, params=with_query(read)) for name, read in school.reads.items()}
-    then = {name: shared.get(read, params=[*with_query(read), ("at_position", str(after))]) for name, read in school.reads.items()}
-    assert {name: (found.status_code, found.json().get("type")) for name, found in then.items()} == {
-        name: (found.status_code, found.json().get("type")) for name, found in now.items()
+    then = {
+        name: shared.get(read, params=[*with_query(read), ("at_position", str(after))])
+        for name, read in school.reads.items()
     }
-    gone = {"users": {"member", "user", "memberships"}, "classes": {"class", "members", "teachers", "member"}}
+    assert {
+        name: (found.status_code, found.json().get("type")) for name, found in then.items()
+    } == {name: (found.status_code, found.json().get("type")) for name, found in now.items()}
+    gone = {
+        "users": {"member", "user", "memberships"},
+        "classes": {"class", "members", "teachers", "member"},
+    }
     gone["groups"] = gone["classes"] | {"group", "classes"}
-    assert {name for name, found in then.items() if found.status_code == 410} == gone[ended.split("/")[2]]
+    assert {name for name, found in then.items() if found.status_code == 410} == gone[
+        ended.split("/")[2]
+    ]
     assert {name: found.json() for name, found in then.items() if found.status_code == 200} == {
         name: found.json() for name, found in now.items() if found.status_code == 200
     }
@@ -134,9 +169,21 @@ def test_before_it_existed_nothing_is_found(shared: Api) -> None:
     class_ = shared.new_class(group)
     school = School(group, group, class_, shared.enrol(class_), shared.enrol(class_))
     for path in school.reads.values():
-        for parameters in ({"at_position": before}, {"at_position": 0}, {"as_of": moment}, {"as_of": "0001-01-01T00:00:00+10:00"}):
-            assert shared.get(path, params=with_query(path) + list(parameters.items())).status_code == 404, (path, parameters)
-    problem(shared.get(f"/v1/groups/{unknown_id()}", params={"at_position": shared.log_head}), 404, "group-unknown")
+        for parameters in (
+            {"at_position": before},
+            {"at_position": 0},
+            {"as_of": moment},
+            {"as_of": "0001-01-01T00:00:00+10:00"},
+        ):
+            assert (
+                shared.get(path, params=with_query(path) + list(parameters.items())).status_code
+                == 404
+            ), (path, parameters)
+    problem(
+        shared.get(f"/v1/groups/{unknown_id()}", params={"at_position": shared.log_head}),
+        404,
+        "group-unknown",
+    )
 
 
 def test_a_time_is_inclusive(shared: Api, school: School) -> None:
@@ -153,7 +200,9 @@ def test_a_time_is_inclusive(shared: Api, school: School) -> None:
 def test_a_time_means_the_same_in_every_offset(shared: Api, school: School) -> None:
     moment = datetime.fromisoformat(last_recorded_at(shared, f"/v1/classes/{school.class_}"))
     path = f"/v1/classes/{school.class_}"
-    written = [moment.astimezone(timezone(timedelta(hours=hours))).isoformat() for hours in (-11, 0, 5, 14)]
+    written = [
+        moment.astimezone(timezone(timedelta(hours=hours))).isoformat() for hours in (-11, 0, 5, 14)
+    ]
     written += [moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ"), moment.strftime("%Y-%m-%dt%H:%M:%S.%fz")]
     assert len({done(shared.get(path, params={"as_of": text}), 200).text for text in written}) == 1
 
@@ -167,12 +216,18 @@ def test_an_answer_as_of_a_time_says_its_position(shared: Api, school: School) -
     assert done(shared.get(path, params={"at_position": position(found)}), 200).text == found.text
 
 
-@pytest.mark.parametrize("name", ["class", "members", "member", "group", "classes", "user", "memberships"])
+@pytest.mark.parametrize(
+    "name", ["class", "members", "member", "group", "classes", "user", "memberships"]
+)
 def test_what_is_no_moment_of_the_past_is_refused(shared: Api, school: School, name: str) -> None:
     path = school.reads[name]
     past_head = error(shared.get(path, params={"at_position": shared.log_head + 1}))
     assert (past_head["parameter"], past_head["rule"]) == ("at_position", "head")
-    for moment in (LATER, "9999-12-31T23:59:59-14:00", (datetime.now(UTC) + timedelta(seconds=60)).isoformat()):
+    for moment in (
+        LATER,
+        "9999-12-31T23:59:59-14:00",
+        (datetime.now(UTC) + timedelta(seconds=60)).isoformat(),
+    ):
         future = error(shared.get(path, params={"as_of": moment}))
         assert (future["parameter"], future["rule"]) == ("as_of", "past")
     both = error(shared.get(path, params={"as_of": "2026-01-01T00:00:00Z", "at_position": 0}))
@@ -201,13 +256,18 @@ def test_a_time_is_in_rfc_3339_with_an_offset(shared: Api, school: School, text:
 
 
 def test_an_unencoded_plus_is_refused_with_a_hint(shared: Api, school: School) -> None:
-    for path in (f"/v1/classes/{school.class_}?as_of=", f"/v1/classes/{school.class_}/history?since="):
+    for path in (
+        f"/v1/classes/{school.class_}?as_of=",
+        f"/v1/classes/{school.class_}/history?since=",
+    ):
         found = error(shared.get(f"{path}2026-09-01T08:00:00+02:00"))
         assert "%2B" in found["detail"]
         assert "Z" in found["detail"]
 
 
-def test_pages_at_the_position_of_the_first_one_are_one_consistent_pull(shared: Api, school: School) -> None:
+def test_pages_at_the_position_of_the_first_one_are_one_consistent_pull(
+    shared: Api, school: School
+) -> None:
     for _ in range(5):
         shared.enrol(school.class_)
     reads = [school.reads["members"], school.reads["memberships"], school.reads["classes"]]
@@ -224,7 +284,9 @@ def test_pages_at_the_position_of_the_first_one_are_one_consistent_pull(shared: 
         assert rest == whole == first.json()["items"] + then
 
 
-def test_an_answer_for_the_past_is_not_sent_again_to_who_has_it(shared: Api, school: School) -> None:
+def test_an_answer_for_the_past_is_not_sent_again_to_who_has_it(
+    shared: Api, school: School
+) -> None:
     for path in school.reads.values():
         parameters = [*with_query(path), ("at_position", str(shared.log_head))]
         known = {"If-None-Match": done(shared.get(path, params=parameters), 200).headers["ETag"]}
@@ -235,5 +297,7 @@ def test_the_tag_of_an_answer_at_the_head_is_the_live_one(shared: Api, school: S
     # A whole roster's live tag says which tables it was read from; the past is read from the log.
     for path in (path for path in school.reads.values() if path != school.reads["members"]):
         live = done(shared.get(path, params=with_query(path)), 200)
-        then = done(shared.get(path, params=[*with_query(path), ("at_position", str(shared.log_head))]), 200)
+        then = done(
+            shared.get(path, params=[*with_query(path), ("at_position", str(shared.log_head))]), 200
+        )
         assert then.headers["ETag"] == live.headers["ETag"], path

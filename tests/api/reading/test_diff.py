@@ -10,7 +10,9 @@ NOTHING: dict[str, list[Any]] = {"enrolled": [], "withdrawn": [], "role_changed"
 
 
 def diff(api: Api, path: str, first: int, last: int | None = None) -> dict[str, Any]:
-    found: dict[str, Any] = api.read(f"/v1/{path}/diff", from_position=first, **({} if last is None else {"to_position": last}))
+    found: dict[str, Any] = api.read(
+        f"/v1/{path}/diff", from_position=first, **({} if last is None else {"to_position": last})
+    )
     return found
 
 
@@ -18,7 +20,10 @@ def test_a_class_s_changes_between_two_moments(shared: Api) -> None:
     class_id = shared.new_class(name="Art", settings={"n": 1})
     stays, goes, changes = (shared.enrol(class_id) for _ in range(3))
     first = shared.log_head
-    done(shared.patch(f"/v1/classes/{class_id}", json={"name": "Music", "settings": {"n": True}}), 200)
+    done(
+        shared.patch(f"/v1/classes/{class_id}", json={"name": "Music", "settings": {"n": True}}),
+        200,
+    )
     done(shared.patch(f"/v1/classes/{class_id}/members/{changes}", json={"role": "teacher"}), 200)
     done(shared.delete(f"/v1/classes/{class_id}/members/{goes}"), 204)
     comes = shared.enrol(class_id, role="teacher")
@@ -28,7 +33,9 @@ def test_a_class_s_changes_between_two_moments(shared: Api) -> None:
     expected = {
         "enrolled": [{"class_id": class_id, "user_id": comes, "role": "teacher"}],
         "withdrawn": [{"class_id": class_id, "user_id": goes, "role": "student"}],
-        "role_changed": [{"class_id": class_id, "user_id": changes, "from": "student", "to": "teacher"}],
+        "role_changed": [
+            {"class_id": class_id, "user_id": changes, "from": "student", "to": "teacher"}
+        ],
         "classes": [
             {
                 "class_id": class_id,
@@ -45,7 +52,9 @@ def test_a_class_s_changes_between_two_moments(shared: Api) -> None:
     assert diff(shared, f"classes/{class_id}", first, first) == NOTHING
 
 
-def test_a_class_that_comes_into_a_group_or_leaves_it_brings_and_takes_its_members(shared: Api) -> None:
+def test_a_class_that_comes_into_a_group_or_leaves_it_brings_and_takes_its_members(
+    shared: Api,
+) -> None:
     group, other = shared.new_group(), shared.new_group()
     class_id = shared.new_class(group, "Art")
     user = shared.enrol(class_id)
@@ -57,16 +66,24 @@ def test_a_class_that_comes_into_a_group_or_leaves_it_brings_and_takes_its_membe
     assert (left["withdrawn"], left["enrolled"]) == ([member], [])
     assert (came["withdrawn"], came["enrolled"]) == ([], [member])
     moved = {"from": group, "to": other}
-    assert left["classes"][0]["changes"] == {"group_id": moved} | {name: {"from": value, "to": None} for name, value in fields.items()}
-    assert came["classes"][0]["changes"] == {"group_id": moved} | {name: {"from": None, "to": value} for name, value in fields.items()}
-    assert diff(shared, f"classes/{class_id}", first)["classes"][0]["changes"] == {"group_id": moved}
+    assert left["classes"][0]["changes"] == {"group_id": moved} | {
+        name: {"from": value, "to": None} for name, value in fields.items()
+    }
+    assert came["classes"][0]["changes"] == {"group_id": moved} | {
+        name: {"from": None, "to": value} for name, value in fields.items()
+    }
+    assert diff(shared, f"classes/{class_id}", first)["classes"][0]["changes"] == {
+        "group_id": moved
+    }
 
 
 def test_moments_can_be_times(shared: Api) -> None:
     class_id = shared.new_class()
     shared.enrol(class_id)
     shared.enrol(class_id)
-    created, first, second = (entry["recorded_at"] for entry in shared.items(f"/v1/classes/{class_id}/history"))
+    created, first, second = (
+        entry["recorded_at"] for entry in shared.items(f"/v1/classes/{class_id}/history")
+    )
     path = f"/v1/classes/{class_id}/diff"
     assert len(shared.read(path, **{"from": first, "to": second})["enrolled"]) == 1
     assert len(shared.read(path, **{"from": created})["enrolled"]) == 2
@@ -81,13 +98,31 @@ def test_what_began_or_ended_between_the_moments_has_a_diff(shared: Api) -> None
     there = shared.log_head
     done(shared.delete(f"/v1/groups/{group}"), 204)
     for path in (f"classes/{class_id}", f"groups/{group}"):
-        assert [member["user_id"] for member in diff(shared, path, before, there)["enrolled"]] == [user]
+        assert [member["user_id"] for member in diff(shared, path, before, there)["enrolled"]] == [
+            user
+        ]
         assert [member["user_id"] for member in diff(shared, path, there)["withdrawn"]] == [user]
     gone = shared.log_head
-    problem(shared.get(f"/v1/classes/{class_id}/diff", params={"from_position": gone}), 410, "class-deleted")
-    problem(shared.get(f"/v1/groups/{group}/diff", params={"from_position": gone}), 410, "group-deleted")
-    problem(shared.get(f"/v1/classes/{class_id}/diff", params={"from_position": 0, "to_position": before}), 404, "class-unknown")
-    problem(shared.get(f"/v1/groups/{unknown_id()}/diff", params={"from_position": 0}), 404, "group-unknown")
+    problem(
+        shared.get(f"/v1/classes/{class_id}/diff", params={"from_position": gone}),
+        410,
+        "class-deleted",
+    )
+    problem(
+        shared.get(f"/v1/groups/{group}/diff", params={"from_position": gone}), 410, "group-deleted"
+    )
+    problem(
+        shared.get(
+            f"/v1/classes/{class_id}/diff", params={"from_position": 0, "to_position": before}
+        ),
+        404,
+        "class-unknown",
+    )
+    problem(
+        shared.get(f"/v1/groups/{unknown_id()}/diff", params={"from_position": 0}),
+        404,
+        "group-unknown",
+    )
 
 
 @pytest.mark.parametrize(
@@ -104,6 +139,8 @@ def test_what_began_or_ended_between_the_moments_has_a_diff(shared: Api) -> None
         ({"from": "2026-01-01"}, "from", "rfc3339"),
     ],
 )
-def test_moments_that_make_no_sense_are_refused_by_name(shared: Api, query: dict[str, Any], parameter: str, rule: str) -> None:
+def test_moments_that_make_no_sense_are_refused_by_name(
+    shared: Api, query: dict[str, Any], parameter: str, rule: str
+) -> None:
     found = error(shared.get(f"/v1/classes/{shared.new_class()}/diff", params=query))
     assert (found["parameter"], found["rule"]) == (parameter, rule)

@@ -37,7 +37,9 @@ def impatient(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
 
 
 @contextmanager
-def asking(database: str, api: Api, path: str, callers: int = CALLERS) -> Iterator[list[Future[Response]]]:
+def asking(
+    database: str, api: Api, path: str, callers: int = CALLERS
+) -> Iterator[list[Future[Response]]]:
     """Ask for whole histories that wait, as nobody may read what endings ended: such as a log that takes long to read."""
     with ThreadPoolExecutor(callers) as threads, psycopg.connect(database) as connection:
         connection.execute("LOCK TABLE log.endings IN ACCESS EXCLUSIVE MODE")
@@ -80,10 +82,14 @@ def test_every_read_that_may_take_long_waits_for_its_turn(impatient: Api, databa
         done(impatient.get(path, params=parameters, headers=headers), 200)
     with asking(database, impatient, f"/v1/classes/{class_id}/history", CONNECTIONS):
         for path, parameters, headers in expensive_reads:
-            problem(impatient.get(path, params=parameters, headers=headers), 503, "expensive-reads-busy")
+            problem(
+                impatient.get(path, params=parameters, headers=headers), 503, "expensive-reads-busy"
+            )
 
 
-def test_a_difference_too_large_for_memory_comes_from_a_file_and_is_the_same(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_difference_too_large_for_memory_comes_from_a_file_and_is_the_same(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with serving(database) as api:
         group_id = api.new_group()
         classes = [api.new_class(group_id) for _ in range(diffs.CLASSES_AT_ONCE + 3)]
@@ -130,7 +136,9 @@ def large_reads(group_id: str, class_id: str) -> list[tuple[str, dict[str, Any],
     ]
 
 
-def test_memory_does_not_grow_with_what_is_answered(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_does_not_grow_with_what_is_answered(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for module in (diffs, spools):
         monkeypatch.setattr(module, "MEMORY_BYTES", 20_000)
 
@@ -154,7 +162,9 @@ def test_memory_does_not_grow_with_what_is_answered(api: Api, monkeypatch: pytes
         tracemalloc.stop()
 
 
-def test_readers_of_much_that_stop_reading_hold_no_connection(api: Api, connection: Connection[Any]) -> None:
+def test_readers_of_much_that_stop_reading_hold_no_connection(
+    api: Api, connection: Connection[Any]
+) -> None:
     group_id, class_id = new_large_class(api, MORE)
     clients = [httpx.Client(base_url=api.base_url, timeout=60) for _ in range(CALLERS)]
     asked = large_reads(group_id, class_id)
@@ -162,7 +172,9 @@ def test_readers_of_much_that_stop_reading_hold_no_connection(api: Api, connecti
         client.build_request("GET", path, params=parameters, headers=headers)
         for client, (path, parameters, headers) in zip(clients, asked * CALLERS, strict=False)
     ]
-    stalled = [client.send(request, stream=True) for client, request in zip(clients, requests, strict=True)]
+    stalled = [
+        client.send(request, stream=True) for client, request in zip(clients, requests, strict=True)
+    ]
     try:
         assert {response.status_code for response in stalled} == {200}
         busy = "datname = current_database() AND state LIKE 'idle in%' AND pid <> pg_backend_pid()"
@@ -177,7 +189,9 @@ def test_readers_of_much_that_stop_reading_hold_no_connection(api: Api, connecti
     eventually(lambda: gc.collect() is not None and File.all_bytes == 0)
 
 
-def test_files_of_all_readers_together_have_a_limit(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_of_all_readers_together_have_a_limit(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
     group_id, class_id = new_large_class(api, 10)
     for path, parameters, headers in large_reads(group_id, class_id)[:3]:
         done(api.get(path, params=parameters, headers=headers), 200)

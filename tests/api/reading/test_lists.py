@@ -17,7 +17,9 @@ def test_classes_come_by_name_then_id(api: Api) -> None:
     expected = sorted(made, key=lambda id_: (made[id_].encode(), id_))
     for path in ("/v1/classes", f"/v1/groups/{group}/classes"):
         assert [found["id"] for found in api.items(path)] == expected
-        assert [[found["id"] for found in page] for page in api.pages(path, limit=1)] == [[id_] for id_ in expected]
+        assert [[found["id"] for found in page] for page in api.pages(path, limit=1)] == [
+            [id_] for id_ in expected
+        ]
         assert [found["id"] for found in api.all(path, limit=3)] == expected
 
 
@@ -33,9 +35,13 @@ def test_members_come_teachers_first_then_by_time_of_enrolment(api: Api) -> None
     class_id = api.new_class()
     roles = ["student", "teacher", "student", "teacher", "student"]
     enrolled = [(role, api.enrol(class_id, role=role)) for role in roles]
-    expected = [user for role, user in enrolled if role == "teacher"] + [user for role, user in enrolled if role == "student"]
+    expected = [user for role, user in enrolled if role == "teacher"] + [
+        user for role, user in enrolled if role == "student"
+    ]
     for limit in (1, 2, 5, 1000):
-        assert [found["user_id"] for found in api.all(f"/v1/classes/{class_id}/members", limit=limit)] == expected
+        assert [
+            found["user_id"] for found in api.all(f"/v1/classes/{class_id}/members", limit=limit)
+        ] == expected
 
 
 def test_memberships_come_by_the_name_of_their_class(api: Api) -> None:
@@ -44,7 +50,9 @@ def test_memberships_come_by_the_name_of_their_class(api: Api) -> None:
     for class_id in made:
         api.enrol(class_id, user)
     expected = sorted(made, key=lambda id_: (made[id_], id_))
-    assert [found["class_id"] for found in api.all(f"/v1/users/{user}/memberships", limit=1)] == expected
+    assert [
+        found["class_id"] for found in api.all(f"/v1/users/{user}/memberships", limit=1)
+    ] == expected
 
 
 def test_a_page_that_is_exactly_full_is_the_last_one(api: Api) -> None:
@@ -59,9 +67,17 @@ def test_pages_have_100_items_where_no_limit_is_given(api: Api) -> None:
 
 
 @pytest.mark.parametrize("limit", ["0", "1001", "-1", "x", "", "1.5", "99999999999999999999"])
-@pytest.mark.parametrize("path", ["/v1/groups", "/v1/users", "/v1/classes", "/v1/classes/{}/members", "/v1/users/{}/history"])
-def test_a_limit_beyond_1_to_1000_is_refused_never_clamped(shared: Api, path: str, limit: str) -> None:
-    assert error(shared.get(path.format(unknown_id()), params={"limit": limit}))["parameter"] == "limit"
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/groups", "/v1/users", "/v1/classes", "/v1/classes/{}/members", "/v1/users/{}/history"],
+)
+def test_a_limit_beyond_1_to_1000_is_refused_never_clamped(
+    shared: Api, path: str, limit: str
+) -> None:
+    assert (
+        error(shared.get(path.format(unknown_id()), params={"limit": limit}))["parameter"]
+        == "limit"
+    )
 
 
 def test_pages_miss_nothing_and_repeat_nothing_while_others_write(api: Api) -> None:
@@ -116,9 +132,15 @@ def test_classes_are_filtered_by_group_name_and_whether_they_are_archived(api: A
 
 def test_members_are_filtered_by_role(shared: Api) -> None:
     class_id = shared.new_class()
-    made = {role: [shared.enrol(class_id, role=role) for _ in range(3)] for role in ("teacher", "student")}
+    made = {
+        role: [shared.enrol(class_id, role=role) for _ in range(3)]
+        for role in ("teacher", "student")
+    }
     for role, users in made.items():
-        assert [found["user_id"] for found in shared.all(f"/v1/classes/{class_id}/members", role=role, limit=2)] == users
+        assert [
+            found["user_id"]
+            for found in shared.all(f"/v1/classes/{class_id}/members", role=role, limit=2)
+        ] == users
 
 
 def test_a_cursor_is_good_for_its_own_list_and_filters_only(shared: Api) -> None:
@@ -156,7 +178,9 @@ def test_a_cursor_stays_good_for_another_limit(shared: Api) -> None:
     group = shared.new_group()
     made = list(named(shared, group, "a", "b", "c"))
     cursor = shared.read("/v1/classes", group_id=group, limit=1)["next_cursor"]
-    assert [found["id"] for found in shared.items("/v1/classes", group_id=group, limit=2, cursor=cursor)] == made[1:]
+    assert [
+        found["id"] for found in shared.items("/v1/classes", group_id=group, limit=2, cursor=cursor)
+    ] == made[1:]
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,9 @@ REBUILD = "/v1/projections/rebuild"
 def replica(server: EmbeddedPostgres, binaries: Binaries | None) -> Iterator[EmbeddedPostgres]:
     """A hot standby of the tests' server, which cancels whatever is in the way of replaying, at once."""
     with folder() as home:
-        configure(base_backup(server, home, "--write-recovery-conf"), max_standby_streaming_delay="0")
+        configure(
+            base_backup(server, home, "--write-recovery-conf"), max_standby_streaming_delay="0"
+        )
         standby = EmbeddedPostgres(home, binaries)
         standby.start()
         try:
@@ -83,10 +85,14 @@ def standby(names: tuple[str, str]) -> Iterator[Connection[Any]]:
 
 def pause(standby: Connection[Any]) -> None:
     standby.execute("SELECT pg_wal_replay_pause()")
-    eventually(lambda: standby.execute("SELECT pg_get_wal_replay_pause_state()").fetchone() == ("paused",))
+    eventually(
+        lambda: standby.execute("SELECT pg_get_wal_replay_pause_state()").fetchone() == ("paused",)
+    )
 
 
-def test_a_read_is_the_replicas_and_waits_for_min_position(api: Api, standby: Connection[Any]) -> None:
+def test_a_read_is_the_replicas_and_waits_for_min_position(
+    api: Api, standby: Connection[Any]
+) -> None:
     first = api.new_group()
     api.read("/v1/groups", min_position=1)
     pause(standby)
@@ -95,7 +101,11 @@ def test_a_read_is_the_replicas_and_waits_for_min_position(api: Api, standby: Co
     problem(api.get(f"/v1/groups/{created.json()['id']}"), 404, "group-unknown")
     found: list[httpx.Response] = []
     waiting = [
-        threading.Thread(target=lambda path=path: found.append(api.get(path, params={"min_position": position(created)})))
+        threading.Thread(
+            target=lambda path=path: found.append(
+                api.get(path, params={"min_position": position(created)})
+            )
+        )
         for path in ("/v1/groups", f"/v1/groups/{created.json()['id']}")
     ]
     for thread in waiting:
@@ -106,7 +116,9 @@ def test_a_read_is_the_replicas_and_waits_for_min_position(api: Api, standby: Co
     assert [(answer.status_code, position(answer)) for answer in found] == [(200, 2), (200, 2)]
 
 
-def test_a_replica_that_stays_behind_is_told_from_one_that_is_current(api: Api, standby: Connection[Any]) -> None:
+def test_a_replica_that_stays_behind_is_told_from_one_that_is_current(
+    api: Api, standby: Connection[Any]
+) -> None:
     pause(standby)
     created = done(api.post("/v1/groups", json={"name": "Later"}), 201)
     response = api.get("/v1/groups", params={"min_position": position(created)})
@@ -116,7 +128,11 @@ def test_a_replica_that_stays_behind_is_told_from_one_that_is_current(api: Api, 
 
 def test_how_far_a_replica_is_behind_shows(api: Api, standby: Connection[Any]) -> None:
     def measured(name: str) -> float:
-        (line,) = [line for line in api.get("/metrics").text.splitlines() if line.startswith(f"rosterlog_replica_{name} ")]
+        (line,) = [
+            line
+            for line in api.get("/metrics").text.splitlines()
+            if line.startswith(f"rosterlog_replica_{name} ")
+        ]
         return float(line.split()[1])
 
     api.new_group()
@@ -146,7 +162,9 @@ def degraded(api: Api) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(("goes", "comes_back"), [(Proxy.refuse, Proxy.accept), (Proxy.freeze, Proxy.thaw)])
+@pytest.mark.parametrize(
+    ("goes", "comes_back"), [(Proxy.refuse, Proxy.accept), (Proxy.freeze, Proxy.thaw)]
+)
 def test_where_the_replica_is_gone_its_reads_go_to_the_primary(
     names: tuple[str, str],
     network: Proxy,
@@ -171,8 +189,12 @@ def test_where_the_replica_is_gone_its_reads_go_to_the_primary(
         eventually(lambda: degraded(api) == [])
 
 
-def test_where_the_primary_may_not_stand_in_reads_are_refused_and_commands_go_on(names: tuple[str, str], network: Proxy) -> None:
-    settings = Settings(database_url=names[0], read_database_url=network.conninfo, replica_fallback=False)
+def test_where_the_primary_may_not_stand_in_reads_are_refused_and_commands_go_on(
+    names: tuple[str, str], network: Proxy
+) -> None:
+    settings = Settings(
+        database_url=names[0], read_database_url=network.conninfo, replica_fallback=False
+    )
     with serving(names[0], settings) as api:
         eventually(lambda: degraded(api) == [])
         network.refuse()
@@ -191,43 +213,70 @@ def test_the_past_is_read_where_it_is_whole(api: Api, standby: Connection[Any]) 
     pause(standby)
     class_id = api.new_class()
     member = api.enrol(class_id)
-    assert [one["user_id"] for one in api.items(f"/v1/classes/{class_id}/members", at_position=api.log_head)] == [member]
+    assert [
+        one["user_id"]
+        for one in api.items(f"/v1/classes/{class_id}/members", at_position=api.log_head)
+    ] == [member]
     assert len(api.items(f"/v1/classes/{class_id}/history")) == 2
 
 
-def test_who_is_confined_is_so_on_the_replica_too(names: tuple[str, str], provider: Provider, tmp_path: Path) -> None:
+def test_who_is_confined_is_so_on_the_replica_too(
+    names: tuple[str, str], provider: Provider, tmp_path: Path
+) -> None:
     database, there = names
     provider.write(tmp_path / "keys")
-    with serving(database, trusting(tmp_path / "keys", database_url=database, read_database_url=there)) as api, town(api, provider) as made:
-        reads = [f"/v1/classes/{made.other_class}", f"/v1/classes/{made.other_class}/members", f"/v1/users/{made.other_user}/memberships"]
+    with (
+        serving(
+            database, trusting(tmp_path / "keys", database_url=database, read_database_url=there)
+        ) as api,
+        town(api, provider) as made,
+    ):
+        reads = [
+            f"/v1/classes/{made.other_class}",
+            f"/v1/classes/{made.other_class}/members",
+            f"/v1/users/{made.other_user}/memberships",
+        ]
         for path in reads:
             done(api.get(path, params={"min_position": api.log_head}), 200)
             assert made.mine.get(path).status_code == 404
         assert [item["id"] for item in made.mine.items("/v1/users")] == [made.user]
-        assert [item["user_id"] for item in made.mine.items(f"/v1/classes/{made.class_id}/members")] == [made.user]
+        assert [
+            item["user_id"] for item in made.mine.items(f"/v1/classes/{made.class_id}/members")
+        ] == [made.user]
 
 
-def test_a_read_that_a_switch_cancels_runs_again(names: tuple[str, str], standby: Connection[Any]) -> None:
+def test_a_read_that_a_switch_cancels_runs_again(
+    names: tuple[str, str], standby: Connection[Any]
+) -> None:
     database, there = names
-    # It sleeps on the table that the rebuild replaces, for as long as it may take to be cancelled, and not on its successor.
+    # It sleeps on the table that the rebuild replaces, for as long as it may take to be cancelled,
+    # and not on its successor.
     (old,) = standby.execute("SELECT 'roster.users'::regclass::oid").fetchone() or (0,)
     slow = f"SELECT count(*) FROM roster.users, pg_sleep(CASE WHEN 'roster.users'::regclass::oid = {old} THEN 60 ELSE 0 END)"
 
     async def read_while_a_rebuild_switches() -> list[tuple[Any, ...]]:
         async with AsyncConnectionPool[AsyncConnection[Any]](there, open=False) as pool:
-            reading = asyncio.create_task(ReplicaReads(pool, ReplicaVisibility(pool)).rows(slow, {}))
+            reading = asyncio.create_task(
+                ReplicaReads(pool, ReplicaVisibility(pool)).rows(slow, {})
+            )
             await asyncio.to_thread(eventually, lambda: is_running(standby, slow))
             assert (await asyncio.to_thread(Rebuild(database).run)).state == "done"
             return await reading
 
     assert asyncio.run(read_while_a_rebuild_switches()) == [(0,)]
-    # By the lock of the switch, or by what the rebuild removed before it: whichever the standby replays first.
+    # By the lock of the switch, or by what the rebuild removed before it: whichever the standby
+    # replays first.
     cancelled = "SELECT confl_lock + confl_snapshot > 0 FROM pg_stat_database_conflicts WHERE datname = current_database()"
     eventually(lambda: standby.execute(cancelled).fetchone() == (True,))
 
 
 def is_running(standby: Connection[Any], statement: str) -> bool:
-    return standby.execute("SELECT FROM pg_stat_activity WHERE query = %s AND state = 'active'", [statement]).rowcount > 0
+    return (
+        standby.execute(
+            "SELECT FROM pg_stat_activity WHERE query = %s AND state = 'active'", [statement]
+        ).rowcount
+        > 0
+    )
 
 
 def test_no_read_fails_because_of_a_rebuild(api: Api, standby: Connection[Any]) -> None:
@@ -240,7 +289,10 @@ def test_no_read_fails_because_of_a_rebuild(api: Api, standby: Connection[Any]) 
     def read() -> None:
         with httpx.Client(base_url=api.base_url, timeout=30) as client:
             while not ending.is_set():
-                statuses.update(client.get(path).status_code for path in ("/v1/users", f"/v1/classes/{class_id}/members", "/v1/groups"))
+                statuses.update(
+                    client.get(path).status_code
+                    for path in ("/v1/users", f"/v1/classes/{class_id}/members", "/v1/groups")
+                )
 
     readers = [threading.Thread(target=read) for _ in range(4)]
     for reader in readers:
@@ -256,7 +308,9 @@ def test_no_read_fails_because_of_a_rebuild(api: Api, standby: Connection[Any]) 
     assert statuses == {200}
 
 
-def test_nothing_is_decided_on_a_standby_which_may_be_behind_the_log(names: tuple[str, str]) -> None:
+def test_nothing_is_decided_on_a_standby_which_may_be_behind_the_log(
+    names: tuple[str, str],
+) -> None:
     database, there = names
     with closing(PostgresLog(database)) as log, closing(Roster(log)) as roster:
         roster.create_group(GROUP, "North", by())

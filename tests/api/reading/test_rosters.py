@@ -8,7 +8,10 @@ NAMES = ["class_id", "class_name", "user_id", "role", "enrolled_at"]
 
 
 def rows(api: Api, group: str, **moment: Any) -> list[list[Any]]:
-    return [[item[name] for name in NAMES[:4]] for item in api.items(f"/v1/groups/{group}/rosters", **moment)]
+    return [
+        [item[name] for name in NAMES[:4]]
+        for item in api.items(f"/v1/groups/{group}/rosters", **moment)
+    ]
 
 
 def test_every_class_has_its_members_teachers_first_and_an_empty_one_a_row(shared: Api) -> None:
@@ -29,7 +32,10 @@ def test_every_class_has_its_members_teachers_first_and_an_empty_one_a_row(share
     items = response.json()["items"]
     assert list(items[0]) == NAMES
     assert items[1]["enrolled_at"] is None
-    assert items[2]["enrolled_at"] == shared.read(f"/v1/classes/{music}/members/{teacher}")["created_at"]
+    assert (
+        items[2]["enrolled_at"]
+        == shared.read(f"/v1/classes/{music}/members/{teacher}")["created_at"]
+    )
 
 
 def test_it_is_as_of_any_moment(shared: Api) -> None:
@@ -38,12 +44,20 @@ def test_it_is_as_of_any_moment(shared: Api) -> None:
     class_id = shared.new_class(group, "Art")
     student = shared.enrol(class_id)
     then = shared.read(f"/v1/classes/{class_id}/history", order="desc", limit=1)["items"][0]
-    done(shared.patch(f"/v1/classes/{class_id}", json={"name": "Music", "group_id": shared.new_group()}), 200)
+    done(
+        shared.patch(
+            f"/v1/classes/{class_id}", json={"name": "Music", "group_id": shared.new_group()}
+        ),
+        200,
+    )
     assert rows(shared, group) == []
     for moment in ({"at_position": then["position"]}, {"as_of": then["recorded_at"]}):
         assert rows(shared, group, **moment) == [[class_id, "Art", student, "student"]]
     assert rows(shared, group, at_position=before) == []
-    assert position(shared.get(f"/v1/groups/{group}/rosters", params={"at_position": before})) == before
+    assert (
+        position(shared.get(f"/v1/groups/{group}/rosters", params={"at_position": before}))
+        == before
+    )
 
 
 def test_more_classes_than_are_read_at_once_are_all_there(shared: Api) -> None:
@@ -56,8 +70,17 @@ def test_a_group_that_is_not_there_is_refused(shared: Api) -> None:
     group = shared.new_group()
     created = shared.log_head
     problem(shared.get(f"/v1/groups/{unknown_id()}/rosters"), 404, "group-unknown")
-    problem(shared.get(f"/v1/groups/{group}/rosters", params={"at_position": created - 1}), 404, "group-unknown")
-    assert error(shared.get(f"/v1/groups/{group}/rosters", params={"at_position": created + 1}))["parameter"] == "at_position"
+    problem(
+        shared.get(f"/v1/groups/{group}/rosters", params={"at_position": created - 1}),
+        404,
+        "group-unknown",
+    )
+    assert (
+        error(shared.get(f"/v1/groups/{group}/rosters", params={"at_position": created + 1}))[
+            "parameter"
+        ]
+        == "at_position"
+    )
     done(shared.delete(f"/v1/groups/{group}"), 204)
     problem(shared.get(f"/v1/groups/{group}/rosters"), 410, "group-deleted")
     assert rows(shared, group, at_position=created) == []

@@ -56,13 +56,22 @@ def test_a_page_of_nothing_new_says_what_to_ask_next(api: Api) -> None:
 def test_what_is_past_the_head_is_refused(shared: Api) -> None:
     shared.new_user()
     ahead = shared.log_head + 1
-    assert error(shared.get("/v1/events", params={"after": ahead})) | {"detail": ""} == {"parameter": "after", "rule": "head", "detail": ""}
+    assert error(shared.get("/v1/events", params={"after": ahead})) | {"detail": ""} == {
+        "parameter": "after",
+        "rule": "head",
+        "detail": "",
+    }
     found = error(shared.get("/v1/events", headers={**STREAM, "Last-Event-ID": str(ahead)}))
     assert (found["header"], found["rule"]) == ("Last-Event-ID", "head")
     for nonsense in ("seven", "-1", "1.5", "9" * 30):
-        assert error(shared.get("/v1/events", headers={**STREAM, "Last-Event-ID": nonsense}))["rule"] == "position"
+        assert (
+            error(shared.get("/v1/events", headers={**STREAM, "Last-Event-ID": nonsense}))["rule"]
+            == "position"
+        )
     for parameters in ({"after": -1}, {"limit": 0}, {"limit": 1001}, {"since": 1}):
-        assert error(shared.get("/v1/events", params=parameters))["parameter"] == next(iter(parameters))
+        assert error(shared.get("/v1/events", params=parameters))["parameter"] == next(
+            iter(parameters)
+        )
 
 
 def test_a_stream_has_the_events_of_the_pages_and_goes_on_with_new_ones(shared: Api) -> None:
@@ -95,7 +104,9 @@ def test_an_idle_stream_says_that_it_is_alive(api: Api, monkeypatch: pytest.Monk
 def test_a_follower_misses_nothing_while_several_write(api: Api, database: str) -> None:
     logs = [PostgresLog(database, pool_size=1) for _ in range(3)]
     with following(api) as stream:
-        writers = threading.Thread(target=lambda: together(*[lambda log=log: register(Roster(log), 100) for log in logs]))
+        writers = threading.Thread(
+            target=lambda: together(*[lambda log=log: register(Roster(log), 100) for log in logs])
+        )
         writers.start()
         positions = [event["position"] for event in islice(stream, 300)]
         writers.join()
@@ -104,10 +115,15 @@ def test_a_follower_misses_nothing_while_several_write(api: Api, database: str) 
     assert positions == list(range(1, 301))
 
 
-def test_readers_that_do_not_read_hold_nobody_up_and_no_connection(api: Api, roster: Roster, connection: Connection[Any]) -> None:
+def test_readers_that_do_not_read_hold_nobody_up_and_no_connection(
+    api: Api, roster: Roster, connection: Connection[Any]
+) -> None:
     register(roster, 300)
     stalled = [httpx.Client(base_url=api.base_url, timeout=30) for _ in range(40)]
-    responses = [client.send(client.build_request("GET", "/v1/events", headers=STREAM), stream=True) for client in stalled]
+    responses = [
+        client.send(client.build_request("GET", "/v1/events", headers=STREAM), stream=True)
+        for client in stalled
+    ]
     try:
         with following(api) as stream:
             assert len(list(islice(stream, 300))) == 300
@@ -121,7 +137,9 @@ def test_readers_that_do_not_read_hold_nobody_up_and_no_connection(api: Api, ros
             client.close()
 
 
-def test_more_streams_than_a_process_serves_are_refused_for_now(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_streams_than_a_process_serves_are_refused_for_now(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(feed, "STREAMS", 1)
     api.new_user()
     with following(api) as stream:
@@ -155,7 +173,9 @@ COMMENTS = 600
 """More comments than a stream sends until its key no longer counts, at one each 0.05 s."""
 
 
-def test_a_stream_ends_when_its_key_is_withdrawn(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_ends_when_its_key_is_withdrawn(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("rosterlog.api.rest.feed.COMMENT_SECONDS", 0.05)
     monkeypatch.setattr("rosterlog.api.access.keys.FILE_AGE", 0.0)
     monkeypatch.setattr("rosterlog.api.access.tokens.KNOWN_SECONDS", 0)
@@ -181,7 +201,9 @@ def test_a_server_that_goes_down_ends_its_streams_and_cuts_none_off(database: st
             assert list(stream) == []
 
 
-def test_a_follower_misses_nothing_and_sees_nothing_twice_through_kills_and_a_rebuild(database: str, roster: Roster) -> None:
+def test_a_follower_misses_nothing_and_sees_nothing_twice_through_kills_and_a_rebuild(
+    database: str, roster: Roster
+) -> None:
     port, target, seen = free_port(), 400, list[int]()
     client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)
 
@@ -222,4 +244,6 @@ def _answers(client: httpx.Client) -> bool:
 
 def test_the_feed_waits_for_no_projection(shared: Api) -> None:
     accepted = done(shared.post("/v1/users", headers={"Prefer": "respond-async"}), 202)
-    assert shared.read("/v1/events", after=position(accepted) - 1)["items"][0]["position"] == position(accepted)
+    assert shared.read("/v1/events", after=position(accepted) - 1)["items"][0][
+        "position"
+    ] == position(accepted)

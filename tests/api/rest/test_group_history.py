@@ -23,10 +23,19 @@ def test_a_group_s_history_has_its_classes_and_their_rosters(shared: Api) -> Non
     done(shared.patch(f"/v1/groups/{group}", json={"name": "South"}), 200)
     done(shared.patch(f"/v1/classes/{class_id}", json={"group_id": other}), 200)
     done(shared.delete(f"/v1/classes/{class_id}/members/{user}"), 204)
-    assert types(of_group(shared, group)) == ["GroupCreated", "ClassCreated", "MemberEnrolled", "GroupRenamed", "ClassMoved"]
+    assert types(of_group(shared, group)) == [
+        "GroupCreated",
+        "ClassCreated",
+        "MemberEnrolled",
+        "GroupRenamed",
+        "ClassMoved",
+    ]
     assert types(of_group(shared, other)) == ["GroupCreated", "ClassMoved", "MemberWithdrawn"]
     assert of_group(shared, group)[-1] == of_group(shared, other)[1]
-    assert (of_group(shared, group)[-2]["before"], of_group(shared, group)[-2]["after"]) == ({"name": "North"}, {"name": "South"})
+    assert (of_group(shared, group)[-2]["before"], of_group(shared, group)[-2]["after"]) == (
+        {"name": "North"},
+        {"name": "South"},
+    )
 
 
 def test_a_group_s_history_shows_each_membership_that_a_removed_user_had_in_it(shared: Api) -> None:
@@ -38,7 +47,12 @@ def test_a_group_s_history_shows_each_membership_that_a_removed_user_had_in_it(s
     done(shared.delete(f"/v1/classes/{left}/members/{user}"), 204)
     removed = position(done(shared.delete(f"/v1/users/{user}"), 204))
     (entry,) = of_group(shared, group, type="UserRemoved")
-    assert (entry["position"], entry["class_id"], entry["user_id"], entry["group_id"]) == (removed, here, user, group)
+    assert (entry["position"], entry["class_id"], entry["user_id"], entry["group_id"]) == (
+        removed,
+        here,
+        user,
+        group,
+    )
     assert (entry["before"], entry["after"]) == ({"role": "teacher"}, {})
     assert [entry["class_id"] for entry in of_group(shared, other, type="UserRemoved")] == [there]
 
@@ -55,7 +69,9 @@ def test_a_cascade_shows_once_in_the_history_of_everything_and_of_what_ended(sha
     assert [entry["position"] for entry in everything] == list(range(1, shared.log_head + 1))
     assert types(of_group(shared, group))[-1:] == ["GroupDeleted"]
     assert types(of_group(shared, group)).count("GroupDeleted") == 1
-    assert [entry["position"] for entry in of_group(shared, group, user_id=user, type="UserRemoved")] == [removed, removed]
+    assert [
+        entry["position"] for entry in of_group(shared, group, user_id=user, type="UserRemoved")
+    ] == [removed, removed]
     ended = shared.items(f"/v1/users/{other}/history", type="GroupDeleted")
     assert [(entry["position"], entry["class_id"]) for entry in ended] == [(deleted, classes[0])]
 
@@ -63,8 +79,12 @@ def test_a_cascade_shows_once_in_the_history_of_everything_and_of_what_ended(sha
 FILTERS = ("type", "actor", "source", "class_id", "user_id", "group_id", "since", "until")
 
 
-@pytest.mark.parametrize("names", [names for count in range(1, 4) for names in combinations(FILTERS, count)] + [FILTERS])
-def test_filters_leave_what_agrees_with_all_of_them(shared: Api, past: list[Any], names: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "names", [names for count in range(1, 4) for names in combinations(FILTERS, count)] + [FILTERS]
+)
+def test_filters_leave_what_agrees_with_all_of_them(
+    shared: Api, past: list[Any], names: tuple[str, ...]
+) -> None:
     sample = next(entry for entry in past if entry["type"] == "RoleChanged")
     times = {"since": past[3]["recorded_at"], "until": past[-3]["recorded_at"]}
     given = {name: times.get(name) or sample[name] for name in names}
@@ -76,8 +96,14 @@ def test_filters_leave_what_agrees_with_all_of_them(shared: Api, past: list[Any]
 
     expected = [entry for entry in past if agrees(entry)]
     assert expected
-    assert [entry for entry in shared.all("/v1/history", limit=4, **given) if entry in past] == expected
-    assert [entry for entry in shared.all("/v1/history", limit=4, order="desc", **given) if entry in past] == expected[::-1]
+    assert [
+        entry for entry in shared.all("/v1/history", limit=4, **given) if entry in past
+    ] == expected
+    assert [
+        entry
+        for entry in shared.all("/v1/history", limit=4, order="desc", **given)
+        if entry in past
+    ] == expected[::-1]
 
 
 @pytest.fixture(scope="module")
@@ -105,5 +131,10 @@ def test_the_history_of_everything_is_empty_where_nothing_agrees(shared: Api) ->
 
 
 def test_a_filter_that_is_none_is_refused_by_name(shared: Api) -> None:
-    for name, value in (("type", "ClassPainted"), ("class_id", "7"), ("since", "yesterday"), ("colour", "red")):
+    for name, value in (
+        ("type", "ClassPainted"),
+        ("class_id", "7"),
+        ("since", "yesterday"),
+        ("colour", "red"),
+    ):
         assert error(shared.get("/v1/history", params={name: value}))["parameter"] == name

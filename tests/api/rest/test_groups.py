@@ -18,10 +18,14 @@ def test_creating_answers_with_the_group_where_to_find_it_and_its_position(share
     assert (found.json(), found.headers["ETag"], position(found)) == (group, '"1"', shared.log_head)
 
 
-def test_creating_again_with_the_same_id_and_content_answers_with_the_group_as_it_is_now(shared: Api) -> None:
+def test_creating_again_with_the_same_id_and_content_answers_with_the_group_as_it_is_now(
+    shared: Api,
+) -> None:
     creation = {"id": str(uuid4()), "name": "First"}
     done(shared.post("/v1/groups", json=creation), 201)
-    renamed = done(shared.patch(f"/v1/groups/{creation['id']}", json={"name": "Second"}), 200).json()
+    renamed = done(
+        shared.patch(f"/v1/groups/{creation['id']}", json={"name": "Second"}), 200
+    ).json()
     with shared.nothing_recorded():
         again = done(shared.post("/v1/groups", json=creation), 200)
         assert (again.json(), position(again)) == (renamed, shared.log_head)
@@ -44,13 +48,21 @@ def test_renaming_raises_the_version_and_to_the_same_name_changes_nothing(shared
     before = shared.read(path)
     renamed = done(shared.patch(path, json={"name": "After"}), 200)
     after = renamed.json()
-    assert after == {**before, "name": "After", "version": 2, "updated_at": after["updated_at"]} == shared.read(path)
+    assert (
+        after
+        == {**before, "name": "After", "version": 2, "updated_at": after["updated_at"]}
+        == shared.read(path)
+    )
     assert after["updated_at"] > before["updated_at"]
     assert (renamed.headers["ETag"], position(renamed)) == ('"2"', shared.log_head)
     shared.new_user()
     with shared.nothing_recorded():
         again = done(shared.patch(path, json={"name": " After "}), 200)
-        assert (again.json(), again.headers["ETag"], position(again)) == (after, '"2"', shared.log_head)
+        assert (again.json(), again.headers["ETag"], position(again)) == (
+            after,
+            '"2"',
+            shared.log_head,
+        )
 
 
 def test_an_unknown_group_is_not_found(shared: Api) -> None:
@@ -67,7 +79,11 @@ def test_a_deleted_group_is_gone_and_deleting_it_again_changes_nothing(shared: A
     done(shared.post("/v1/groups", json=creation), 201)
     path = f"/v1/groups/{creation['id']}"
     deleted = done(shared.delete(path), 204)
-    assert (deleted.content, deleted.headers["ETag"], position(deleted)) == (b"", '"2"', shared.log_head)
+    assert (deleted.content, deleted.headers["ETag"], position(deleted)) == (
+        b"",
+        '"2"',
+        shared.log_head,
+    )
     with shared.nothing_recorded():
         assert position(done(shared.delete(path), 204)) == shared.log_head
         problem(shared.patch(path, json={"name": "x"}), 410, "group-deleted")
@@ -109,8 +125,15 @@ def test_a_stale_version_is_refused(shared: Api, method: str) -> None:
     done(shared.patch(path, json={"name": "After"}), 200)
     body = {"name": "Later"} if method == "PATCH" else None
     with shared.nothing_recorded():
-        problem(shared.request(method, path, json=body, headers={"If-Match": '"1"'}), 412, "version-stale")
-    assert shared.request(method, path, json=body, headers={"If-Match": 'W/"2"'}).status_code in {200, 204}
+        problem(
+            shared.request(method, path, json=body, headers={"If-Match": '"1"'}),
+            412,
+            "version-stale",
+        )
+    assert shared.request(method, path, json=body, headers={"If-Match": 'W/"2"'}).status_code in {
+        200,
+        204,
+    }
 
 
 def test_a_group_is_not_sent_again_to_who_has_it(shared: Api) -> None:

@@ -37,7 +37,9 @@ def etag(api: Api, path: str) -> str:
     return done(api.get(path), 200).headers["ETag"]
 
 
-def test_enrolling_answers_with_the_member_where_to_find_it_and_its_position(shared: Api, class_id: str, members: str) -> None:
+def test_enrolling_answers_with_the_member_where_to_find_it_and_its_position(
+    shared: Api, class_id: str, members: str
+) -> None:
     user = shared.new_user()
     response = done(shared.post(members, json=student(user)), 201)
     assert response.headers["Location"] == f"{members}/{user}"
@@ -67,20 +69,31 @@ def test_enrolling_again_with_the_same_role_changes_nothing(shared: Api, members
 def test_enrolling_in_another_role_is_refused(shared: Api, class_id: str, members: str) -> None:
     user = shared.enrol(class_id)
     with shared.nothing_recorded():
-        problem(shared.post(members, json={"user_id": user, "role": "teacher"}), 409, "enrolled-in-other-role")
+        problem(
+            shared.post(members, json={"user_id": user, "role": "teacher"}),
+            409,
+            "enrolled-in-other-role",
+        )
     assert shared.read(f"{members}/{user}")["role"] == "student"
 
 
-def test_several_teachers_may_share_a_class_and_a_user_be_in_many(shared: Api, class_id: str, members: str) -> None:
+def test_several_teachers_may_share_a_class_and_a_user_be_in_many(
+    shared: Api, class_id: str, members: str
+) -> None:
     teachers = {shared.enrol(class_id, role="teacher") for _ in range(2)}
     other = shared.new_class()
     for teacher in teachers:
         shared.enrol(other, teacher)
     assert {member["user_id"] for member in shared.items(members, role="teacher")} == teachers
-    assert {membership["class_id"] for membership in shared.items(f"/v1/users/{teachers.pop()}/memberships")} == {class_id, other}
+    assert {
+        membership["class_id"]
+        for membership in shared.items(f"/v1/users/{teachers.pop()}/memberships")
+    } == {class_id, other}
 
 
-def test_a_role_change_updates_the_same_membership(shared: Api, class_id: str, members: str) -> None:
+def test_a_role_change_updates_the_same_membership(
+    shared: Api, class_id: str, members: str
+) -> None:
     path = f"{members}/{shared.enrol(class_id)}"
     before = shared.read(path)
     changed = done(shared.patch(path, json={"role": "teacher"}), 200)
@@ -90,17 +103,25 @@ def test_a_role_change_updates_the_same_membership(shared: Api, class_id: str, m
         assert done(shared.patch(path, json={"role": "teacher"}), 200).json() == changed.json()
 
 
-def test_withdrawing_ends_the_membership_and_again_changes_nothing(shared: Api, class_id: str, members: str) -> None:
+def test_withdrawing_ends_the_membership_and_again_changes_nothing(
+    shared: Api, class_id: str, members: str
+) -> None:
     path = f"{members}/{shared.enrol(class_id)}"
     withdrawn = done(shared.delete(path), 204)
-    assert (withdrawn.content, withdrawn.headers["ETag"], position(withdrawn)) == (b"", '"3"', shared.log_head)
+    assert (withdrawn.content, withdrawn.headers["ETag"], position(withdrawn)) == (
+        b"",
+        '"3"',
+        shared.log_head,
+    )
     problem(shared.get(path), 404, "member-unknown")
     assert shared.items(members) == []
     with shared.nothing_recorded():
         assert position(done(shared.delete(path), 204)) == shared.log_head
 
 
-def test_enrolling_after_a_withdrawal_revives_the_membership_with_a_new_time(shared: Api, class_id: str, members: str) -> None:
+def test_enrolling_after_a_withdrawal_revives_the_membership_with_a_new_time(
+    shared: Api, class_id: str, members: str
+) -> None:
     user = shared.enrol(class_id)
     before = shared.read(f"{members}/{user}")
     done(shared.delete(f"{members}/{user}"), 204)
@@ -130,9 +151,15 @@ def test_a_deleted_class_or_group_takes_its_memberships_with_it(shared: Api, end
     group = shared.new_group()
     class_id = shared.new_class(group)
     user, members = shared.enrol(class_id), f"/v1/classes/{class_id}/members"
-    done(shared.delete(f"/v1/groups/{group}" if ended == "group" else f"/v1/classes/{class_id}"), 204)
+    done(
+        shared.delete(f"/v1/groups/{group}" if ended == "group" else f"/v1/classes/{class_id}"), 204
+    )
     with shared.nothing_recorded():
-        problem(shared.post(members, json=student(shared.read(f"/v1/users/{user}")["id"])), 410, "class-deleted")
+        problem(
+            shared.post(members, json=student(shared.read(f"/v1/users/{user}")["id"])),
+            410,
+            "class-deleted",
+        )
         problem(shared.patch(f"{members}/{user}", json={"role": "teacher"}), 410, "class-deleted")
         done(shared.delete(f"{members}/{user}"), 204)
     problem(shared.get(members), 410, "class-deleted")
@@ -140,7 +167,9 @@ def test_a_deleted_class_or_group_takes_its_memberships_with_it(shared: Api, end
     assert shared.items(f"/v1/users/{user}/memberships") == []
 
 
-def test_a_removed_user_is_no_member_anywhere_and_can_not_be_enrolled(shared: Api, class_id: str, members: str) -> None:
+def test_a_removed_user_is_no_member_anywhere_and_can_not_be_enrolled(
+    shared: Api, class_id: str, members: str
+) -> None:
     user = shared.enrol(class_id)
     done(shared.delete(f"/v1/users/{user}"), 204)
     assert shared.items(members) == []
@@ -151,7 +180,9 @@ def test_a_removed_user_is_no_member_anywhere_and_can_not_be_enrolled(shared: Ap
         done(shared.delete(f"{members}/{user}"), 204)
 
 
-def test_the_roster_s_tag_changes_with_a_removed_user_and_the_class_s_does_not(shared: Api, class_id: str, members: str) -> None:
+def test_the_roster_s_tag_changes_with_a_removed_user_and_the_class_s_does_not(
+    shared: Api, class_id: str, members: str
+) -> None:
     user = shared.enrol(class_id)
     roster, class_ = etag(shared, members), etag(shared, f"/v1/classes/{class_id}")
     done(shared.delete(f"/v1/users/{user}"), 204)
@@ -160,7 +191,9 @@ def test_the_roster_s_tag_changes_with_a_removed_user_and_the_class_s_does_not(s
     done(shared.get(members, headers={"If-None-Match": roster}), 200)
 
 
-def test_a_user_s_memberships_have_a_tag_that_changes_with_a_deleted_class(shared: Api, class_id: str) -> None:
+def test_a_user_s_memberships_have_a_tag_that_changes_with_a_deleted_class(
+    shared: Api, class_id: str
+) -> None:
     memberships = f"/v1/users/{shared.enrol(class_id)}/memberships"
     before = etag(shared, memberships)
     done(shared.get(memberships, headers={"If-None-Match": before}), 304)
@@ -168,7 +201,9 @@ def test_a_user_s_memberships_have_a_tag_that_changes_with_a_deleted_class(share
     assert etag(shared, memberships) != before
 
 
-def test_an_unknown_user_in_the_body_is_a_conflict_and_in_the_path_not_found(shared: Api, class_id: str, members: str) -> None:
+def test_an_unknown_user_in_the_body_is_a_conflict_and_in_the_path_not_found(
+    shared: Api, class_id: str, members: str
+) -> None:
     nobody = unknown_id()
     with shared.nothing_recorded():
         for user in (nobody, class_id, shared.read(f"/v1/classes/{class_id}")["group_id"]):
@@ -183,7 +218,9 @@ def test_the_role_of_who_is_no_member_can_not_be_changed(shared: Api, members: s
         problem(shared.patch(f"{members}/{user}", json={"role": "teacher"}), 404, "member-unknown")
 
 
-def test_an_archived_class_refuses_changes_to_its_roster_and_keeps_it(shared: Api, class_id: str, members: str) -> None:
+def test_an_archived_class_refuses_changes_to_its_roster_and_keeps_it(
+    shared: Api, class_id: str, members: str
+) -> None:
     user, other = shared.enrol(class_id), shared.new_user()
     before = shared.items(members)
     done(shared.post(f"/v1/classes/{class_id}/archive"), 200)
@@ -198,13 +235,21 @@ def test_an_archived_class_refuses_changes_to_its_roster_and_keeps_it(shared: Ap
     done(shared.delete(f"{members}/{user}"), 204)
 
 
-def test_if_match_takes_the_version_of_the_class_on_every_command(shared: Api, class_id: str, members: str) -> None:
+def test_if_match_takes_the_version_of_the_class_on_every_command(
+    shared: Api, class_id: str, members: str
+) -> None:
     stale = {"If-Match": '"1"'}
     user = shared.new_user()
     done(shared.post(members, json=student(user), headers=stale), 201)
     path = f"{members}/{user}"
     with shared.nothing_recorded():
-        problem(shared.post(members, json=student(shared.read(f"/v1/users/{user}")["id"]), headers=stale), 412, "version-stale")
+        problem(
+            shared.post(
+                members, json=student(shared.read(f"/v1/users/{user}")["id"]), headers=stale
+            ),
+            412,
+            "version-stale",
+        )
         problem(shared.patch(path, json={"role": "teacher"}, headers=stale), 412, "version-stale")
         problem(shared.delete(path, headers=stale), 412, "version-stale")
     done(shared.patch(path, json={"role": "teacher"}, headers={"If-Match": 'W/"2"'}), 200)
@@ -212,18 +257,27 @@ def test_if_match_takes_the_version_of_the_class_on_every_command(shared: Api, c
     done(shared.delete(path, headers={"If-Match": etag(shared, path)}), 204)
 
 
-def test_a_member_and_a_roster_are_not_sent_again_to_who_has_them(shared: Api, class_id: str, members: str) -> None:
+def test_a_member_and_a_roster_are_not_sent_again_to_who_has_them(
+    shared: Api, class_id: str, members: str
+) -> None:
     path = f"{members}/{shared.enrol(class_id)}"
     for read in (path, members):
         first = done(shared.get(read), 200)
         assert first.headers["Cache-Control"] == "private, no-cache"
-        for known in (first.headers["ETag"], f"W/{first.headers['ETag']}", f'"x", {first.headers["ETag"]}', "*"):
+        for known in (
+            first.headers["ETag"],
+            f"W/{first.headers['ETag']}",
+            f'"x", {first.headers["ETag"]}',
+            "*",
+        ):
             unchanged = done(shared.get(read, headers={"If-None-Match": known}), 304)
             assert (unchanged.content, unchanged.headers["ETag"]) == (b"", first.headers["ETag"])
         done(shared.get(read, headers={"If-None-Match": '"x"'}), 200)
 
 
-def test_who_prefers_not_to_wait_gets_the_position_to_wait_for(shared: Api, class_id: str, members: str) -> None:
+def test_who_prefers_not_to_wait_gets_the_position_to_wait_for(
+    shared: Api, class_id: str, members: str
+) -> None:
     asynchronous = {"Prefer": "respond-async, wait=1"}
     user = shared.new_user()
     path = f"{members}/{user}"
@@ -247,20 +301,38 @@ def test_a_user_s_memberships_name_their_classes(shared: Api) -> None:
         {"class_id": art, "class_name": "Art", "group_id": group, "role": "student"},
         {"class_id": physics, "class_name": "Physics", "group_id": group, "role": "teacher"},
     ]
-    assert [membership | {"created_at": None} for membership in found] == [membership | {"created_at": None} for membership in expected]
-    assert [found[0]["created_at"]] == [member["created_at"] for member in shared.items(f"/v1/classes/{art}/members")]
+    assert [membership | {"created_at": None} for membership in found] == [
+        membership | {"created_at": None} for membership in expected
+    ]
+    assert [found[0]["created_at"]] == [
+        member["created_at"] for member in shared.items(f"/v1/classes/{art}/members")
+    ]
 
 
-def test_effective_on_is_recorded_with_each_change_of_a_membership(shared: Api, class_id: str, members: str) -> None:
+def test_effective_on_is_recorded_with_each_change_of_a_membership(
+    shared: Api, class_id: str, members: str
+) -> None:
     user = shared.enrol(class_id, effective_on="2026-09-01")
-    done(shared.patch(f"{members}/{user}", json={"role": "teacher", "effective_on": "2026-10-01"}), 200)
+    done(
+        shared.patch(f"{members}/{user}", json={"role": "teacher", "effective_on": "2026-10-01"}),
+        200,
+    )
     done(shared.delete(f"{members}/{user}", params={"effective_on": "2024-02-29"}), 204)
     history = shared.items(f"/v1/classes/{class_id}/history")
-    assert [event["effective_on"] for event in history] == [None, "2026-09-01", "2026-10-01", "2024-02-29"]
+    assert [event["effective_on"] for event in history] == [
+        None,
+        "2026-09-01",
+        "2026-10-01",
+        "2024-02-29",
+    ]
 
 
 @pytest.mark.parametrize("microsecond", [0, 1, 120_000, 123_400, 999_999])
-def test_the_time_of_an_enrolment_is_written_as_reads_write_it(connection: Connection[Any], microsecond: int) -> None:
+def test_the_time_of_an_enrolment_is_written_as_reads_write_it(
+    connection: Connection[Any], microsecond: int
+) -> None:
     time = datetime(2026, 11, 24, 8, 30, microsecond=microsecond, tzinfo=UTC)
-    written = connection.execute("SELECT set_config('timezone', 'UTC', true), to_json(%s::timestamptz)::text", [time]).fetchone()
+    written = connection.execute(
+        "SELECT set_config('timezone', 'UTC', true), to_json(%s::timestamptz)::text", [time]
+    ).fetchone()
     assert written == ("UTC", f'"{memberships.time(time)}"')

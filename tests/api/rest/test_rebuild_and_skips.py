@@ -30,8 +30,13 @@ def answers(api: Api) -> dict[str, Any]:
     for class_id in classes:
         for user in users:
             api.enrol(class_id, user)
-    paths = [f"/v1/classes/{class_id}/members" for class_id in classes] + [f"/v1/users/{user}/memberships" for user in users]
-    return {path: api.read(path) for path in (*paths, f"/v1/groups/{group}/classes", f"/v1/groups/{group}")}
+    paths = [f"/v1/classes/{class_id}/members" for class_id in classes] + [
+        f"/v1/users/{user}/memberships" for user in users
+    ]
+    return {
+        path: api.read(path)
+        for path in (*paths, f"/v1/groups/{group}/classes", f"/v1/groups/{group}")
+    }
 
 
 def test_readers_of_the_api_get_whole_and_true_answers_during_rebuilds(api: Api) -> None:
@@ -74,7 +79,9 @@ def test_readers_of_the_api_get_whole_and_true_answers_during_rebuilds(api: Api)
 def failing(api: Api, connection: Connection[Any]) -> tuple[int, str]:
     """Record an event that can't be projected; return its position and the class that it is about."""
     class_id = api.new_class()
-    state = json.dumps({"reason": None, "request_id": None, "previous_name": "x", "name": "too long" * 20}).encode()
+    state = json.dumps(
+        {"reason": None, "request_id": None, "previous_name": "x", "name": "too long" * 20}
+    ).encode()
     bad = insert_event(connection, "ClassRenamed", EventCodec(), state, class_id=UUID(class_id))
     eventually(lambda: projection_status(connection).failing_position == bad)
     return bad, class_id
@@ -86,23 +93,40 @@ def test_an_operator_skips_the_failing_event_and_everybody_can_see_that(
     bad, class_id = failing
     assert api.read("/readyz")["degraded"] == ["projection-stalled"]
     options = ["--skip", str(bad), "--reason", "import of March", "--actor", "operator-1"]
-    assert f"position {bad} (ClassRenamed) is skipped" in succeeds("project", *options, DATABASE_URL=database)
+    assert f"position {bad} (ClassRenamed) is skipped" in succeeds(
+        "project", *options, DATABASE_URL=database
+    )
     eventually(lambda: checkpoint(connection) == bad)
     assert api.read("/readyz")["degraded"] == []
     (skip,) = api.read("/v1/projections")["skips"]
-    assert (skip["position"], skip["reason"], skip["actor"]) == (bad, "import of March", "operator-1")
+    assert (skip["position"], skip["reason"], skip["actor"]) == (
+        bad,
+        "import of March",
+        "operator-1",
+    )
     entries = api.items(f"/v1/classes/{class_id}/history")
-    assert entries[-1]["skipped"] == {"reason": "import of March", "actor": "operator-1", "at": entries[-1]["skipped"]["at"]}
+    assert entries[-1]["skipped"] == {
+        "reason": "import of March",
+        "actor": "operator-1",
+        "at": entries[-1]["skipped"]["at"],
+    }
     assert all("skipped" not in entry for entry in entries[:-1])
     line = f"skipped: position {bad} (ClassRenamed), by operator-1 at "
     assert line in succeeds("status", DATABASE_URL=database)
     assert line in succeeds("verify", "--tables", DATABASE_URL=database)
-    assert json.loads(succeeds("status", "--json", DATABASE_URL=database))["projector"]["skips"][0]["position"] == bad
+    assert (
+        json.loads(succeeds("status", "--json", DATABASE_URL=database))["projector"]["skips"][0][
+            "position"
+        ]
+        == bad
+    )
     done(api.post(REBUILD), 202)
     eventually(lambda: api.read(REBUILD)["state"] == "done")
 
 
-def test_what_can_not_be_skipped_is_refused_in_one_line(database: str, connection: Connection[Any], failing: tuple[int, str]) -> None:
+def test_what_can_not_be_skipped_is_refused_in_one_line(
+    database: str, connection: Connection[Any], failing: tuple[int, str]
+) -> None:
     bad, _ = failing
     for options, message in (
         (["--skip", str(bad - 1), "--reason", "x"], f"the event that fails is at position {bad}"),
@@ -118,11 +142,15 @@ def test_what_can_not_be_skipped_is_refused_in_one_line(database: str, connectio
     assert skips.active(connection) == []
 
 
-def test_a_skip_is_taken_back_on_the_command_line(database: str, connection: Connection[Any], failing: tuple[int, str]) -> None:
+def test_a_skip_is_taken_back_on_the_command_line(
+    database: str, connection: Connection[Any], failing: tuple[int, str]
+) -> None:
     bad, _ = failing
     succeeds("project", "--skip", str(bad), "--reason", "x", DATABASE_URL=database)
     eventually(lambda: checkpoint(connection) == bad)
-    assert "rosterlog rebuild projects it" in succeeds("project", "--unskip", str(bad), DATABASE_URL=database)
+    assert "rosterlog rebuild projects it" in succeeds(
+        "project", "--unskip", str(bad), DATABASE_URL=database
+    )
     assert skips.active(connection) == []
     ended = rosterlog("rebuild", DATABASE_URL=database)
     assert ended.returncode == 1

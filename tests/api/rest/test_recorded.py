@@ -17,9 +17,25 @@ from rosterlog.api.http.problems import ReadTablesBehind
 from rosterlog.api.reading.reads import Reads
 from rosterlog.api.rest import commands
 from rosterlog.api.rest.commands import CommandRoute, Commands, _command
-from rosterlog.api.rest.routes import bulk, classes, events, groups, members, metrics, projections, service, users
+from rosterlog.api.rest.routes import (
+    bulk,
+    classes,
+    events,
+    groups,
+    members,
+    metrics,
+    projections,
+    service,
+    users,
+)
 from rosterlog.api.settings import Settings
-from rosterlog.domain.errors import ClassDeleted, GroupUnknown, InvalidValue, OutcomeUnknown, StoreUnavailable
+from rosterlog.domain.errors import (
+    ClassDeleted,
+    GroupUnknown,
+    InvalidValue,
+    OutcomeUnknown,
+    StoreUnavailable,
+)
 from rosterlog.domain.log.silence import DatabaseSilent
 from tests.api.client import Api, done, position, problem
 from tests.api.conftest import serving
@@ -77,8 +93,16 @@ class Made:
             "enrolMember": ("POST", members, {"user_id": user, "role": "student"}),
             "changeRole": ("PATCH", f"{members}/{member}", {"role": "teacher"}),
             "withdrawMember": ("DELETE", f"{members}/{leaver}", None),
-            "enrolMany": ("POST", "/v1/enrolments", {"items": [{"class_id": class_, "user_id": api.new_user(), "role": "student"}]}),
-            "setMembers": ("PUT", members, {"members": [{"user_id": api.new_user(), "role": "teacher"}]}),
+            "enrolMany": (
+                "POST",
+                "/v1/enrolments",
+                {"items": [{"class_id": class_, "user_id": api.new_user(), "role": "student"}]},
+            ),
+            "setMembers": (
+                "PUT",
+                members,
+                {"members": [{"user_id": api.new_user(), "role": "teacher"}]},
+            ),
         }
 
     def give(self, api: Api, command: str) -> httpx.Response:
@@ -94,13 +118,21 @@ def is_accepted(answer: httpx.Response, head: int) -> bool:
 
 def test_every_command_is_given_by_such_a_route(shared: Api) -> None:
     modules = (bulk, classes, events, groups, members, metrics, projections, service, users)
-    routes = [route for module in modules for route in module.router.routes if isinstance(route, APIRoute)]
-    giving = {route.operation_id: route for route in routes if any(one.call is _command for one in route.dependant.dependencies)}
+    routes = [
+        route for module in modules for route in module.router.routes if isinstance(route, APIRoute)
+    ]
+    giving = {
+        route.operation_id: route
+        for route in routes
+        if any(one.call is _command for one in route.dependant.dependencies)
+    }
     assert giving.keys() == Made(shared).requests.keys()
     assert all(isinstance(route, CommandRoute) for route in giving.values())
 
 
-@pytest.mark.parametrize("broken", [(Commands, "_is_visible"), (Reads, "found")], ids=["wait", "read"])
+@pytest.mark.parametrize(
+    "broken", [(Commands, "_is_visible"), (Reads, "found")], ids=["wait", "read"]
+)
 def test_whatever_fails_after_recording_is_202_with_the_position(
     shared: Api, broken: tuple[type, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,7 +153,9 @@ def test_whatever_fails_after_recording_is_202_with_the_position(
                     assert is_accepted(answer, head), command
 
 
-def test_what_recorded_nothing_fails_as_it_fails(shared: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_recorded_nothing_fails_as_it_fails(
+    shared: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class_id = shared.new_class()
     member = shared.enrol(class_id)
 
@@ -130,15 +164,23 @@ def test_what_recorded_nothing_fails_as_it_fails(shared: Api, monkeypatch: pytes
 
     monkeypatch.setattr(Reads, "found", fails)
     with shared.nothing_recorded():
-        again = shared.post(f"/v1/classes/{class_id}/members", json={"user_id": member, "role": "student"})
+        again = shared.post(
+            f"/v1/classes/{class_id}/members", json={"user_id": member, "role": "student"}
+        )
         problem(again, 503, "store-unavailable")
 
 
 @pytest.mark.parametrize("odd", ['"\\ud800"', "1e999"])
-def test_an_item_that_no_answer_can_show_does_not_make_the_others_fail(shared: Api, odd: str) -> None:
-    good = json.dumps({"class_id": shared.new_class(), "user_id": shared.new_user(), "role": "student"})
+def test_an_item_that_no_answer_can_show_does_not_make_the_others_fail(
+    shared: Api, odd: str
+) -> None:
+    good = json.dumps(
+        {"class_id": shared.new_class(), "user_id": shared.new_user(), "role": "student"}
+    )
     body = f'{{"items": [{good}, {{"class_id": {odd}, "user_id": "x", "role": "student"}}]}}'
-    answer = shared.post("/v1/enrolments", content=body, headers={"Content-Type": "application/json"})
+    answer = shared.post(
+        "/v1/enrolments", content=body, headers={"Content-Type": "application/json"}
+    )
     assert answer.status_code in {200, 202, 422}, answer.text
     assert answer.status_code == 422 or position(answer) == shared.log_head
 
@@ -148,21 +190,30 @@ def test_commands_go_on_while_nothing_can_be_read(
 ) -> None:
     monkeypatch.setattr(commands, "WAIT_SECONDS", 0.1)
     with Proxy(database).running() as proxy:
-        settings = Settings(database_url=proxy.conninfo, write_database_url=database, project_database_url=database)
+        settings = Settings(
+            database_url=proxy.conninfo, write_database_url=database, project_database_url=database
+        )
         with serving(proxy.conninfo, settings) as api:
             made = Made(api)
             proxy.refuse()
             for command in made.requests:
                 answer = made.give(api, command)
-                (head,) = connection.execute("SELECT max(notification_id) FROM log.events").fetchone() or (0,)
+                (head,) = connection.execute(
+                    "SELECT max(notification_id) FROM log.events"
+                ).fetchone() or (0,)
                 assert is_accepted(answer, head), command
             proxy.accept()
-            eventually(lambda: api.get("/v1/groups", params={"min_position": head}).status_code == 200)
+            eventually(
+                lambda: api.get("/v1/groups", params={"min_position": head}).status_code == 200
+            )
 
 
 @pytest.mark.parametrize("has_begun", [True, False])
 def test_a_command_that_is_given_up_is_unknown_if_it_was_begun_and_else_never_is(
-    database: str, connection: psycopg.Connection[Any], has_begun: bool, monkeypatch: pytest.MonkeyPatch
+    database: str,
+    connection: psycopg.Connection[Any],
+    has_begun: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with serving(database) as api:
         api.new_group()

@@ -47,7 +47,11 @@ def test_a_removed_user_is_gone_and_removing_again_changes_nothing(shared: Api) 
     user = shared.new_user()
     path = f"/v1/users/{user}"
     removed = done(shared.delete(path), 204)
-    assert (removed.content, removed.headers["ETag"], position(removed)) == (b"", '"2"', shared.log_head)
+    assert (removed.content, removed.headers["ETag"], position(removed)) == (
+        b"",
+        '"2"',
+        shared.log_head,
+    )
     with shared.nothing_recorded():
         assert position(done(shared.delete(path), 204)) == shared.log_head
         problem(shared.post("/v1/users", json={"id": user}), 409, "user-removed")

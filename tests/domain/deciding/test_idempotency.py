@@ -22,7 +22,12 @@ from tests.domain.threads import together
 GROUP = UUID(int=1)
 
 
-def once(key: str = "k", request: bytes = b"one", subject: str = "registrar", route: str = "POST /v1/users") -> Repeatable:
+def once(
+    key: str = "k",
+    request: bytes = b"one",
+    subject: str = "registrar",
+    route: str = "POST /v1/users",
+) -> Repeatable:
     return Repeatable(Key(subject, route, key), request)
 
 
@@ -38,15 +43,21 @@ def keys(connection: Connection[Any]) -> int:
 
 
 def age(connection: Connection[Any], interval: str = "24 hours") -> None:
-    connection.execute("UPDATE log.idempotency_keys SET created_at = created_at - %s::interval", [interval])
+    connection.execute(
+        "UPDATE log.idempotency_keys SET created_at = created_at - %s::interval", [interval]
+    )
 
 
-def test_who_repeats_a_request_gets_its_outcome_in_whatever_process(roster: Roster, elsewhere: Roster) -> None:
+def test_who_repeats_a_request_gets_its_outcome_in_whatever_process(
+    roster: Roster, elsewhere: Roster
+) -> None:
     first = roster.register_user.once(once())(uuid4(), by())
     roster.create_group(GROUP, "North", by())
     for other in (roster, elsewhere):
         again = other.register_user.once(once())(uuid4(), by())
-        assert again == Outcome(first.id, first.version, first.position, changed=True, replayed=True)
+        assert again == Outcome(
+            first.id, first.version, first.position, changed=True, replayed=True
+        )
     assert roster.recorder.max_notification_id() == 2
 
 
@@ -56,19 +67,26 @@ def test_another_request_with_the_key_is_refused(roster: Roster, elsewhere: Rost
         elsewhere.register_user.once(once(request=b"other"))(uuid4(), by())
 
 
-@pytest.mark.parametrize("other", [once(subject="head"), once(route="POST /v1/groups"), once(key="K")])
+@pytest.mark.parametrize(
+    "other", [once(subject="head"), once(route="POST /v1/groups"), once(key="K")]
+)
 def test_a_key_is_of_one_subject_and_one_route(roster: Roster, other: Repeatable) -> None:
     roster.register_user.once(once())(uuid4(), by())
     assert roster.register_user.once(other)(uuid4(), by()).changed
 
 
-def test_the_same_key_at_the_same_moment_is_carried_out_once(roster: Roster, elsewhere: Roster) -> None:
+def test_the_same_key_at_the_same_moment_is_carried_out_once(
+    roster: Roster, elsewhere: Roster
+) -> None:
     def register(of: Roster, number: int, outcomes: list[Outcome]) -> None:
         outcomes.append(of.register_user.once(once(str(number)))(uuid4(), by()))
 
     for number in range(1, 16):
         outcomes: list[Outcome] = []
-        assert together(*[partial(register, of, number, outcomes) for of in (roster, elsewhere) * 3]) == [None] * 6
+        assert (
+            together(*[partial(register, of, number, outcomes) for of in (roster, elsewhere) * 3])
+            == [None] * 6
+        )
         assert {(one.id, one.position) for one in outcomes} == {(outcomes[0].id, number)}
         assert sorted(one.replayed for one in outcomes) == [False] + [True] * 5
 
@@ -86,7 +104,12 @@ def test_what_changed_nothing_is_kept_too(roster: Roster) -> None:
     first = roster.create_group.once(once())(GROUP, "North", by())
     roster.rename_group(GROUP, "South", by())
     again = roster.create_group.once(once())(GROUP, "North", by())
-    assert (first.changed, again.changed, again.position, again.version) == (False, False, first.position, first.version)
+    assert (first.changed, again.changed, again.position, again.version) == (
+        False,
+        False,
+        first.position,
+        first.version,
+    )
 
 
 def test_the_outcome_of_a_command_about_many_things_is_kept_whole(roster: Roster) -> None:
@@ -99,8 +122,14 @@ def test_the_outcome_of_a_command_about_many_things_is_kept_whole(roster: Roster
     assert (again.result, again.id, again.replayed) == (first.result, first.id, True)
 
 
-def test_a_request_whose_answer_was_lost_with_the_process_gets_it_from_the_next(database: str, log: PostgresLog) -> None:
-    with cutting(database) as proxy, closing(PostgresLog(proxy.conninfo)) as doomed_log, closing(Roster(doomed_log)) as doomed:
+def test_a_request_whose_answer_was_lost_with_the_process_gets_it_from_the_next(
+    database: str, log: PostgresLog
+) -> None:
+    with (
+        cutting(database) as proxy,
+        closing(PostgresLog(proxy.conninfo)) as doomed_log,
+        closing(Roster(doomed_log)) as doomed,
+    ):
         proxy.cut_after_commit = True
         first = doomed.register_user.once(once())(uuid4(), by())
     with closing(Roster(log)) as following:
@@ -118,9 +147,12 @@ def test_a_key_is_forgotten_after_a_day(roster: Roster, connection: Connection[A
     assert roster.register_user.once(once(request=b"other"))(uuid4(), by()).id == again.id
 
 
-def test_expired_keys_are_cleaned_up_a_bounded_number_at_a_time(roster: Roster, connection: Connection[Any]) -> None:
+def test_expired_keys_are_cleaned_up_a_bounded_number_at_a_time(
+    roster: Roster, connection: Connection[Any]
+) -> None:
     connection.execute(
-        "INSERT INTO log.idempotency_keys SELECT 's', 'r', n::text, '', '', '2020-01-01' FROM generate_series(1, %s) AS n", [CLEAN_UP + 50]
+        "INSERT INTO log.idempotency_keys SELECT 's', 'r', n::text, '', '', '2020-01-01' FROM generate_series(1, %s) AS n",
+        [CLEAN_UP + 50],
     )
     roster.register_user.once(once("1"))(uuid4(), by())
     assert keys(connection) == 51

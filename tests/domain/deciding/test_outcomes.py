@@ -84,7 +84,11 @@ def told(give: Callable[[], Outcome]) -> Outcome | DomainError:
 def agrees(answer: Outcome | DomainError, positions: list[int]) -> bool:
     """Tell whether an answer is true: what was recorded is acknowledged, once and as changed; else nothing was."""
     if isinstance(answer, Outcome):
-        return answer.changed and positions[-1:] == [answer.position] and _counts(answer, len(positions))
+        return (
+            answer.changed
+            and positions[-1:] == [answer.position]
+            and _counts(answer, len(positions))
+        )
     return isinstance(answer, StoreUnavailable) and not positions
 
 
@@ -101,7 +105,9 @@ def test_an_answer_is_true_wherever_connections_are_lost_twice_in_a_row(
 ) -> None:
     lost = [cuts_twice(proxy, roster, connection, rename, Cut(1, reaches_server))]
     while lost[-1]:
-        lost.append(cuts_twice(proxy, roster, connection, rename, Cut(len(lost) + 1, reaches_server)))
+        lost.append(
+            cuts_twice(proxy, roster, connection, rename, Cut(len(lost) + 1, reaches_server))
+        )
     assert COMMIT in b"".join(lost)
 
 
@@ -109,10 +115,14 @@ def test_an_answer_is_true_wherever_connections_are_lost_twice_in_a_row(
 def test_no_command_is_decided_twice_once_it_is_recorded(
     proxy: MessageProxy, roster: Roster, connection: Connection[Any], prepare: Prepare
 ) -> None:
-    assert COMMIT in cuts_twice(proxy, roster, connection, prepare, Cut(1, reaches_server=True, text=COMMIT))
+    assert COMMIT in cuts_twice(
+        proxy, roster, connection, prepare, Cut(1, reaches_server=True, text=COMMIT)
+    )
 
 
-def cuts_twice(proxy: MessageProxy, roster: Roster, connection: Connection[Any], prepare: Prepare, first: Cut) -> bytes:
+def cuts_twice(
+    proxy: MessageProxy, roster: Roster, connection: Connection[Any], prepare: Prepare, first: Cut
+) -> bytes:
     """Cut, and then again at each message that follows; return the messages at which the first cuts were."""
     lost = b""
     for second in count(1):
@@ -179,10 +189,16 @@ def test_of_a_batch_in_doubt_only_what_would_record_something_is_unknown(
             changes_nothing = roster.register_user.submit(user, by())
             refused = roster.create_class.submit(uuid4(), uuid4(), "Art", {}, by())
         futures.wait([changes, changes_nothing, refused])
-    assert [type(one.exception()) for one in (changes, changes_nothing, refused)] == [OutcomeUnknown, StoreUnavailable, StoreUnavailable]
+    assert [type(one.exception()) for one in (changes, changes_nothing, refused)] == [
+        OutcomeUnknown,
+        StoreUnavailable,
+        StoreUnavailable,
+    ]
 
 
-def test_what_fails_after_the_commit_makes_no_command_fail_and_none_decided_twice(database: str, connection: Connection[Any]) -> None:
+def test_what_fails_after_the_commit_makes_no_command_fail_and_none_decided_twice(
+    database: str, connection: Connection[Any]
+) -> None:
     def fails(_: int) -> None:
         raise OSError("no space left for the metrics")
 
@@ -192,7 +208,9 @@ def test_what_fails_after_the_commit_makes_no_command_fail_and_none_decided_twic
         assert agrees(answer, recorded(connection, "counted"))
 
 
-def test_a_process_that_ends_does_not_wait_for_a_log_that_is_gone(proxy: MessageProxy, roster: Roster) -> None:
+def test_a_process_that_ends_does_not_wait_for_a_log_that_is_gone(
+    proxy: MessageProxy, roster: Roster
+) -> None:
     proxy.expect([Cut(1, reaches_server=True, text=COMMIT)], gone_after=1)
     given = roster.register_user.submit(uuid4(), by())
     eventually(lambda: proxy.done)
@@ -201,7 +219,9 @@ def test_a_process_that_ends_does_not_wait_for_a_log_that_is_gone(proxy: Message
     assert isinstance(given.exception(timeout=0), OutcomeUnknown)
 
 
-def test_a_commit_that_comes_to_nothing_is_no_success(roster: Roster, connection: Connection[Any]) -> None:
+def test_a_commit_that_comes_to_nothing_is_no_success(
+    roster: Roster, connection: Connection[Any]
+) -> None:
     """The server takes the events and refuses the commit itself, as a deferred trigger does."""
     connection.execute(
         """

@@ -36,7 +36,12 @@ def roster(log: PostgresLog) -> Iterator[Roster]:
 
 def appends(connection: Connection[Any]) -> list[int]:
     """Return how many events each append recorded; those of one append share their time."""
-    return [row[0] for row in connection.execute("SELECT count(*) FROM log.events GROUP BY recorded_at ORDER BY recorded_at")]
+    return [
+        row[0]
+        for row in connection.execute(
+            "SELECT count(*) FROM log.events GROUP BY recorded_at ORDER BY recorded_at"
+        )
+    ]
 
 
 def test_commands_that_wait_are_recorded_in_one_append_each_with_its_own_position(
@@ -50,7 +55,9 @@ def test_commands_that_wait_are_recorded_in_one_append_each_with_its_own_positio
     assert appends(connection) == [1, 1, 1, 1, 21]
 
 
-def test_commands_about_one_class_build_on_each_other_within_an_append(roster: Roster, database: str, connection: Connection[Any]) -> None:
+def test_commands_about_one_class_build_on_each_other_within_an_append(
+    roster: Roster, database: str, connection: Connection[Any]
+) -> None:
     with gathered(database):
         first = roster.register_user.submit(uuid4(), by())
         waiting_backend(connection)
@@ -66,13 +73,17 @@ def test_commands_about_one_class_build_on_each_other_within_an_append(roster: R
         ]
     first.result()
     refusals = [type(one.exception()) for one in given if one.exception()]
-    outcomes = [(one.result().position, one.result().changed) for one in given if not one.exception()]
+    outcomes = [
+        (one.result().position, one.result().changed) for one in given if not one.exception()
+    ]
     assert refusals == [EnrolledInOtherRole, UserRemoved, GroupUnknown, ClassArchived]
     assert outcomes == [(6, True), (6, False), (7, True), (8, True)]
     assert appends(connection)[-1] == 4
 
 
-def test_what_is_wrong_with_one_command_is_not_the_others_fault(roster: Roster, database: str, connection: Connection[Any]) -> None:
+def test_what_is_wrong_with_one_command_is_not_the_others_fault(
+    roster: Roster, database: str, connection: Connection[Any]
+) -> None:
     def fail(decision: Any) -> Verdict:
         raise ZeroDivisionError
 
@@ -86,19 +97,30 @@ def test_what_is_wrong_with_one_command_is_not_the_others_fault(roster: Roster, 
     assert [one.result().position for one in (first, before, after)] == [5, 6, 7]
 
 
-def test_many_threads_change_one_class_without_conflict(roster: Roster, connection: Connection[Any]) -> None:
+def test_many_threads_change_one_class_without_conflict(
+    roster: Roster, connection: Connection[Any]
+) -> None:
     users = [uuid4() for _ in range(32)]
     for user in users:
         roster.register_user.submit(user, by())
-    enrolments: list[Callable[[], object]] = [lambda user=user: roster.enrol(CLASS, user, Role.STUDENT, by()) for user in users]  # type: ignore[misc]
+    enrolments: list[Callable[[], object]] = [
+        lambda user=user: roster.enrol(CLASS, user, Role.STUDENT, by()) for user in users
+    ]  # type: ignore[misc]
     assert together(*enrolments) == [None] * 32
-    versions = connection.execute("SELECT originator_version FROM log.events WHERE class_id = %s ORDER BY notification_id", [CLASS])
+    versions = connection.execute(
+        "SELECT originator_version FROM log.events WHERE class_id = %s ORDER BY notification_id",
+        [CLASS],
+    )
     assert [row[0] for row in versions] == list(range(1, 34))
 
 
 @pytest.mark.parametrize("few", [known.FEW, 2])
 def test_a_decision_is_taken_on_what_another_process_changed(
-    roster: Roster, database: str, connection: Connection[Any], few: int, monkeypatch: pytest.MonkeyPatch
+    roster: Roster,
+    database: str,
+    connection: Connection[Any],
+    few: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(known, "FEW", few)
     with closing(PostgresLog(database)) as other_log, closing(Roster(other_log)) as other:
@@ -136,7 +158,12 @@ def test_an_append_uses_one_session_whatever_it_has_to_read(database: str) -> No
     with closing(PostgresLog(database, pool_size=1)) as log, closing(Roster(log)) as roster:
         with gathered(database):
             roster.register_user.submit(USER, by())
-            eventually(lambda: log.pool_stats()["requests_waiting"] == 0 and log.pool_stats()["pool_available"] == 0)
+            eventually(
+                lambda: (
+                    log.pool_stats()["requests_waiting"] == 0
+                    and log.pool_stats()["pool_available"] == 0
+                )
+            )
             given = [
                 roster.create_group.submit(GROUP, "North", by()),
                 roster.create_class.submit(CLASS, GROUP, "Maths", {}, by()),
@@ -145,7 +172,9 @@ def test_an_append_uses_one_session_whatever_it_has_to_read(database: str) -> No
         assert [one.result().changed for one in given] == [True] * 3
 
 
-def test_connections_that_a_restart_of_the_database_broke_cost_no_command_its_success(roster: Roster, connection: Connection[Any]) -> None:
+def test_connections_that_a_restart_of_the_database_broke_cost_no_command_its_success(
+    roster: Roster, connection: Connection[Any]
+) -> None:
     for _ in range(3):
         connection.execute(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -169,7 +198,11 @@ def test_a_session_that_is_terminated_in_mid_append_is_replaced_and_the_command_
 def test_a_connection_lost_after_commit_is_recognised_as_success_and_nothing_is_recorded_twice(
     database: str, connection: Connection[Any], wait_for_answer: bool
 ) -> None:
-    with cutting(database) as proxy, closing(PostgresLog(proxy.conninfo)) as log, closing(Roster(log)) as roster:
+    with (
+        cutting(database) as proxy,
+        closing(PostgresLog(proxy.conninfo)) as log,
+        closing(Roster(log)) as roster,
+    ):
         roster.create_group(GROUP, "North", by())
         proxy.wait_for_answer = wait_for_answer
         for number in range(2, 7):
@@ -177,10 +210,14 @@ def test_a_connection_lost_after_commit_is_recognised_as_success_and_nothing_is_
             outcome = roster.register_user(uuid4(), by())
             assert (outcome.position, outcome.changed) == (number, True)
         assert proxy.cuts == 5
-    assert connection.execute("SELECT count(*), max(notification_id) FROM log.events").fetchone() == (6, 6)
+    assert connection.execute(
+        "SELECT count(*), max(notification_id) FROM log.events"
+    ).fetchone() == (6, 6)
 
 
-def test_a_command_that_nobody_waits_for_any_more_is_not_begun(roster: Roster, database: str, connection: Connection[Any]) -> None:
+def test_a_command_that_nobody_waits_for_any_more_is_not_begun(
+    roster: Roster, database: str, connection: Connection[Any]
+) -> None:
     with gathered(database):
         first = roster.register_user.submit(uuid4(), by())
         waiting_backend(connection)

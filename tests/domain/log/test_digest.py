@@ -72,9 +72,16 @@ def test_the_same_moment_in_another_zone_is_the_same_digest() -> None:
 
 
 @pytest.mark.parametrize(
-    "recorded_at", [RECORDED_AT, datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)]
+    "recorded_at",
+    [
+        RECORDED_AT,
+        datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
+        datetime.max.replace(tzinfo=UTC),
+    ],
 )
-def test_postgresql_computes_the_same_digest(connection: Connection[Any], recorded_at: datetime) -> None:
+def test_postgresql_computes_the_same_digest(
+    connection: Connection[Any], recorded_at: datetime
+) -> None:
     parts = {**PARTS, "recorded_at": recorded_at, "topic": "Größer"}
     row = connection.execute(SQL, parts).fetchone()
     assert row == (digest.link(**parts),)

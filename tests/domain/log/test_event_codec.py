@@ -37,7 +37,15 @@ def test_every_topic_has_a_golden_file_and_every_golden_file_a_topic() -> None:
 def test_the_topics_are_those_of_the_contract() -> None:
     assert set(codec.topics) == {
         *("GroupCreated", "GroupRenamed", "GroupDeleted", "UserRegistered", "UserRemoved"),
-        *("ClassCreated", "ClassRenamed", "ClassSettingsChanged", "ClassMoved", "ClassArchived", "ClassRestored", "ClassDeleted"),
+        *(
+            "ClassCreated",
+            "ClassRenamed",
+            "ClassSettingsChanged",
+            "ClassMoved",
+            "ClassArchived",
+            "ClassRestored",
+            "ClassDeleted",
+        ),
         *("MemberEnrolled", "RoleChanged", "MemberWithdrawn"),
     }
 
@@ -45,7 +53,9 @@ def test_the_topics_are_those_of_the_contract() -> None:
 @pytest.mark.parametrize("topic", codec.topics)
 def test_what_was_written_before_is_read_as_the_same_event(topic: str) -> None:
     expected = vars(samples()[topic])
-    stored = RecordedEvent(expected["originator_id"], expected["originator_version"], topic, golden(topic), RECORDED_AT)
+    stored = RecordedEvent(
+        expected["originator_id"], expected["originator_version"], topic, golden(topic), RECORDED_AT
+    )
     event = codec.to_domain_event(stored)
     assert type(event).__name__ == type(samples()[topic]).__name__
     assert vars(event) == {**expected, "timestamp": RECORDED_AT}
@@ -56,8 +66,13 @@ def test_an_event_is_written_byte_for_byte_as_before(topic: str) -> None:
     event = samples()[topic]
     stored = codec.to_stored_event(event)
     assert (stored.topic, stored.state) == (topic, golden(topic))
-    assert (stored.originator_id, stored.originator_version) == (event.originator_id, event.originator_version)
-    assert codec.to_stored_event(codec.to_domain_event(recorded(topic, golden(topic)))).state == golden(topic)
+    assert (stored.originator_id, stored.originator_version) == (
+        event.originator_id,
+        event.originator_version,
+    )
+    assert codec.to_stored_event(
+        codec.to_domain_event(recorded(topic, golden(topic)))
+    ).state == golden(topic)
 
 
 @pytest.mark.parametrize("topic", codec.topics)
@@ -66,7 +81,10 @@ def test_an_unknown_field_is_refused(topic: str) -> None:
         codec.to_domain_event(altered(topic, surprise=1))
 
 
-@pytest.mark.parametrize(("topic", "field"), [(topic, field) for topic in codec.topics for field in json.loads(golden(topic))])
+@pytest.mark.parametrize(
+    ("topic", "field"),
+    [(topic, field) for topic in codec.topics for field in json.loads(golden(topic))],
+)
 def test_a_missing_field_is_refused(topic: str, field: str) -> None:
     fields = json.loads(golden(topic))
     del fields[field]
@@ -133,8 +151,15 @@ def test_replayed_golden_files_make_the_aggregate_that_recorded_them() -> None:
     topics = [topic for topic in codec.topics if topic.startswith(("Class", "Member", "Role"))]
     stored = [codec.to_stored_event(samples()[topic]) for topic in topics]
     class_: Class | None = None
-    for event in map(codec.to_domain_event, sorted(stored, key=lambda event: event.originator_version)):
+    for event in map(
+        codec.to_domain_event, sorted(stored, key=lambda event: event.originator_version)
+    ):
         class_ = event.mutate(class_)
     assert class_ is not None
-    assert (class_.name, class_.settings, class_.group_id, class_.members) == ("Physics", {}, OTHER_GROUP, {})
+    assert (class_.name, class_.settings, class_.group_id, class_.members) == (
+        "Physics",
+        {},
+        OTHER_GROUP,
+        {},
+    )
     assert (class_.archived, class_.deleted, class_.version) == (False, True, 10)

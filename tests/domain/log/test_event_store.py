@@ -16,7 +16,12 @@ from psycopg import Connection
 from rosterlog.domain.errors import DomainError
 from rosterlog.domain.log import digest
 from rosterlog.domain.log.event_codec import EventCodec, RecordedEvent
-from rosterlog.domain.log.event_store import APPEND_LOCK, RECORDED_CHANNEL, NothingRecorded, PostgresLog
+from rosterlog.domain.log.event_store import (
+    APPEND_LOCK,
+    RECORDED_CHANNEL,
+    NothingRecorded,
+    PostgresLog,
+)
 from rosterlog.domain.roster import Roster
 from rosterlog.domain.users import User
 from rosterlog.domain.values import Role
@@ -49,18 +54,43 @@ def removed(user_id: UUID, version: int = 2) -> Any:
 
 def insert_by_hand(connection: Connection[Any], recorded_at: datetime) -> None:
     """Insert what an append would have inserted at that time."""
-    row = connection.execute("SELECT notification_id, digest FROM log.events ORDER BY 1 DESC LIMIT 1").fetchone()
+    row = connection.execute(
+        "SELECT notification_id, digest FROM log.events ORDER BY 1 DESC LIMIT 1"
+    ).fetchone()
     position, previous = row or (0, digest.BEFORE_FIRST)
     event = registered(uuid4())
-    stored = (position + 1, event.originator_id, event.originator_version, event.topic, recorded_at, event.state)
+    stored = (
+        position + 1,
+        event.originator_id,
+        event.originator_version,
+        event.topic,
+        recorded_at,
+        event.state,
+    )
     number, stream, version, topic, time, state = stored
     link = digest.link(previous, *stored)
     connection.execute(DECLARED)
-    connection.execute(INSERT, [number, stream, version, topic, state, time, link, event.user_id, event.actor, event.source])
+    connection.execute(
+        INSERT,
+        [
+            number,
+            stream,
+            version,
+            topic,
+            state,
+            time,
+            link,
+            event.user_id,
+            event.actor,
+            event.source,
+        ],
+    )
 
 
 def positions(connection: Connection[Any]) -> list[int]:
-    return [row[0] for row in connection.execute("SELECT notification_id FROM log.events ORDER BY 1")]
+    return [
+        row[0] for row in connection.execute("SELECT notification_id FROM log.events ORDER BY 1")
+    ]
 
 
 @pytest.fixture
@@ -81,7 +111,9 @@ def test_eight_writers_leave_no_gap_and_a_follower_sees_every_position_in_order(
             while not last_look:
                 last_look = done.is_set()
                 statement = "SELECT notification_id FROM log.events WHERE notification_id > %s ORDER BY notification_id"
-                seen.extend(row[0] for row in connection.execute(statement, [seen[-1] if seen else 0]))
+                seen.extend(
+                    row[0] for row in connection.execute(statement, [seen[-1] if seen else 0])
+                )
 
     def write(into: PostgresLog) -> None:
         for number in range(30):
@@ -119,7 +151,9 @@ def test_an_append_sees_what_the_holder_of_the_lock_committed_whatever_the_defau
         assert append.result() == [2]
 
 
-def test_recorded_at_is_the_databases_clock_and_one_for_all_events_of_an_append(log: PostgresLog, connection: Connection[Any]) -> None:
+def test_recorded_at_is_the_databases_clock_and_one_for_all_events_of_an_append(
+    log: PostgresLog, connection: Connection[Any]
+) -> None:
     before = connection.execute("SELECT clock_timestamp()").fetchone()
     log.insert_events([registered(uuid4()) for _ in range(3)])
     after = connection.execute("SELECT clock_timestamp()").fetchone()
@@ -135,12 +169,17 @@ def test_recorded_at_never_goes_back(log: PostgresLog, connection: Connection[An
     log.insert_events([registered(uuid4())])
     insert_by_hand(connection, future)
     log.insert_events([registered(uuid4()), registered(uuid4())])
-    times = [row[0] for row in connection.execute("SELECT recorded_at FROM log.events ORDER BY notification_id")]
+    times = [
+        row[0]
+        for row in connection.execute("SELECT recorded_at FROM log.events ORDER BY notification_id")
+    ]
     assert times[0] < future
     assert times[1:] == [future] * 3
 
 
-def test_a_conflict_in_one_stream_leaves_nothing_of_the_append_recorded(log: PostgresLog, connection: Connection[Any]) -> None:
+def test_a_conflict_in_one_stream_leaves_nothing_of_the_append_recorded(
+    log: PostgresLog, connection: Connection[Any]
+) -> None:
     log.insert_events([registered(USER)])
     for wrong in (registered(USER), removed(USER, 3), removed(uuid4(), 2)):
         with pytest.raises(IntegrityError, match="not next"):
@@ -185,7 +224,9 @@ def test_nobody_is_enrolled_after_the_ending_whatever_the_interleaving(
             "ClassArchived": lambda class_=class_: other.archive_class(class_, by()),
             "ClassDeleted": lambda class_=class_: other.delete_class(class_, by()),
         }[ending]
-        refusal, wrong = together(lambda class_=class_, user=user: one.enrol(class_, user, Role.STUDENT, by()), end)  # type: ignore[misc]
+        refusal, wrong = together(
+            lambda class_=class_, user=user: one.enrol(class_, user, Role.STUDENT, by()), end
+        )  # type: ignore[misc]
         assert wrong is None
         assert refusal is None or isinstance(refusal, DomainError)
         enrolled += refusal is None
@@ -197,7 +238,9 @@ def test_nobody_is_enrolled_after_the_ending_whatever_the_interleaving(
         """,
         [ending],
     ).fetchall()
-    counts = dict(connection.execute("SELECT topic, count(*) FROM log.events GROUP BY topic").fetchall())
+    counts = dict(
+        connection.execute("SELECT topic, count(*) FROM log.events GROUP BY topic").fetchall()
+    )
     assert late == []
     assert counts[ending] == ROUNDS
     assert counts["MemberEnrolled"] == ROUNDS + enrolled
@@ -232,7 +275,10 @@ def test_two_processes_that_create_the_same_thing_record_it_once(
     one, other = Roster(log), Roster(other_log)
     for _ in range(ROUNDS):
         user = uuid4()
-        results = together(lambda user=user: one.register_user(user, by()), lambda user=user: other.register_user(user, by()))  # type: ignore[misc]
+        results = together(
+            lambda user=user: one.register_user(user, by()),
+            lambda user=user: other.register_user(user, by()),
+        )  # type: ignore[misc]
         assert results == [None, None]
     assert positions(connection) == list(range(1, ROUNDS + 1))
 
@@ -246,10 +292,18 @@ def test_an_append_does_not_wait_for_maintenance(log: PostgresLog, database: str
 
 def test_an_append_does_not_wait_for_an_index_build(log: PostgresLog, database: str) -> None:
     log.insert_events([registered(uuid4())])
-    with psycopg.connect(database) as reader, ThreadPoolExecutor(1) as threads, psycopg.connect(database, autocommit=True) as watcher:
+    with (
+        psycopg.connect(database) as reader,
+        ThreadPoolExecutor(1) as threads,
+        psycopg.connect(database, autocommit=True) as watcher,
+    ):
         reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         reader.execute("SELECT FROM log.events")
-        build = threads.submit(execute, database, "CREATE INDEX CONCURRENTLY events_built_meanwhile_idx ON log.events (topic)")
+        build = threads.submit(
+            execute,
+            database,
+            "CREATE INDEX CONCURRENTLY events_built_meanwhile_idx ON log.events (topic)",
+        )
         waiting_backend(watcher)
         assert log.insert_events([registered(uuid4())]) == [2]
         assert not build.done()
@@ -258,9 +312,16 @@ def test_an_append_does_not_wait_for_an_index_build(log: PostgresLog, database: 
 
 
 @pytest.mark.parametrize(
-    "statement", ["ANALYZE log.events", "VACUUM log.events", "CREATE INDEX CONCURRENTLY events_built_meanwhile_idx ON log.events (topic)"]
+    "statement",
+    [
+        "ANALYZE log.events",
+        "VACUUM log.events",
+        "CREATE INDEX CONCURRENTLY events_built_meanwhile_idx ON log.events (topic)",
+    ],
 )
-def test_maintenance_and_appends_go_on_side_by_side(log: PostgresLog, database: str, statement: str) -> None:
+def test_maintenance_and_appends_go_on_side_by_side(
+    log: PostgresLog, database: str, statement: str
+) -> None:
     def write() -> None:
         for _ in range(20):
             log.insert_events([registered(uuid4())])
@@ -272,9 +333,16 @@ def test_maintenance_and_appends_go_on_side_by_side(log: PostgresLog, database: 
 @pytest.mark.parametrize("role", ["origin", "replica", "local"])
 @pytest.mark.parametrize(
     "statement",
-    ["UPDATE log.events SET actor = 'x'", "UPDATE log.events SET actor = 'x' WHERE false", "DELETE FROM log.events", "TRUNCATE log.events"],
+    [
+        "UPDATE log.events SET actor = 'x'",
+        "UPDATE log.events SET actor = 'x' WHERE false",
+        "DELETE FROM log.events",
+        "TRUNCATE log.events",
+    ],
 )
-def test_the_database_refuses_to_change_what_was_recorded(log: PostgresLog, connection: Connection[Any], statement: str, role: str) -> None:
+def test_the_database_refuses_to_change_what_was_recorded(
+    log: PostgresLog, connection: Connection[Any], statement: str, role: str
+) -> None:
     log.insert_events([registered(USER)])
     connection.execute(f"SET session_replication_role = {role}")
     with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):
@@ -282,7 +350,9 @@ def test_the_database_refuses_to_change_what_was_recorded(log: PostgresLog, conn
     assert connection.execute("SELECT actor FROM log.events").fetchall() == [("registrar",)]
 
 
-def test_history_is_indexed_by_class_user_group_actor_and_source(roster: Roster, connection: Connection[Any]) -> None:
+def test_history_is_indexed_by_class_user_group_actor_and_source(
+    roster: Roster, connection: Connection[Any]
+) -> None:
     roster.create_group(GROUP, "North", by("head"))
     roster.create_group(OTHER_GROUP, "South", by())
     roster.register_user(USER, by())
@@ -310,7 +380,9 @@ def test_history_is_indexed_by_class_user_group_actor_and_source(roster: Roster,
     ]
 
 
-def test_the_digests_chain_from_the_first_event(roster: Roster, connection: Connection[Any]) -> None:
+def test_the_digests_chain_from_the_first_event(
+    roster: Roster, connection: Connection[Any]
+) -> None:
     roster.create_group(GROUP, "North", by())
     roster.create_class(CLASS, GROUP, "Maths", {}, by())
     roster.change_class(CLASS, by(), name="Art", settings={"a": 1})
@@ -328,14 +400,18 @@ def test_a_session_that_is_terminated_in_mid_append_records_nothing_and_the_next
     with psycopg.connect(database) as holder, ThreadPoolExecutor(1) as threads:
         holder.execute("LOCK TABLE log.events IN SHARE MODE")
         append = threads.submit(log.insert_events, [removed(USER)])
-        assert connection.execute("SELECT pg_terminate_backend(%s, 5000)", [waiting_backend(connection)]).fetchone() == (True,)
+        assert connection.execute(
+            "SELECT pg_terminate_backend(%s, 5000)", [waiting_backend(connection)]
+        ).fetchone() == (True,)
         with pytest.raises(NothingRecorded):
             append.result()
     assert positions(connection) == [1]
     assert log.insert_events([removed(USER)]) == [2]
 
 
-def test_a_session_killed_while_it_waits_for_its_turn_records_nothing(log: PostgresLog, connection: Connection[Any], database: str) -> None:
+def test_a_session_killed_while_it_waits_for_its_turn_records_nothing(
+    log: PostgresLog, connection: Connection[Any], database: str
+) -> None:
     with psycopg.connect(database) as holder, ThreadPoolExecutor(1) as threads:
         holder.execute("SELECT pg_advisory_xact_lock(%s)", [APPEND_LOCK])
         append = threads.submit(log.insert_events, [registered(USER)])
@@ -349,19 +425,25 @@ def test_whoever_listens_is_told_after_the_commit(log: PostgresLog, database: st
     with psycopg.connect(database, autocommit=True) as listener:
         listener.execute(f"LISTEN {RECORDED_CHANNEL}")
         log.insert_events([registered(USER)])
-        assert [n.channel for n in listener.notifies(timeout=60, stop_after=1)] == [RECORDED_CHANNEL]
+        assert [n.channel for n in listener.notifies(timeout=60, stop_after=1)] == [
+            RECORDED_CHANNEL
+        ]
         assert positions(listener) == [1]
 
 
-def test_a_stream_is_read_by_version_with_the_time_each_event_was_recorded(log: PostgresLog) -> None:
+def test_a_stream_is_read_by_version_with_the_time_each_event_was_recorded(
+    log: PostgresLog,
+) -> None:
     stored = [registered(USER), removed(USER)]
     log.insert_events([stored[0], registered(uuid4()), stored[1]])
     events = log.select_events(USER)
-    assert [(type(event), event.originator_version, event.topic, event.state) for event in events] == [
-        (RecordedEvent, event.originator_version, event.topic, event.state) for event in stored
-    ]
+    assert [
+        (type(event), event.originator_version, event.topic, event.state) for event in events
+    ] == [(RecordedEvent, event.originator_version, event.topic, event.state) for event in stored]
     assert codec.to_domain_event(events[1]).timestamp == vars(events[1])["recorded_at"]
-    assert [event.originator_version for event in log.select_events(USER, desc=True, limit=1)] == [2]
+    assert [event.originator_version for event in log.select_events(USER, desc=True, limit=1)] == [
+        2
+    ]
     assert [event.originator_version for event in log.select_events(USER, gt=1)] == [2]
     assert [event.originator_version for event in log.select_events(USER, lte=1)] == [1]
     assert log.select_events(uuid4()) == []

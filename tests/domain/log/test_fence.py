@@ -40,7 +40,14 @@ def older(database: str) -> Iterator[Connection[Any]]:
 
 
 def head(connection: Connection[Any]) -> int:
-    return int((connection.execute("SELECT coalesce(max(notification_id), 0) FROM log.events").fetchone() or (0,))[0])
+    return int(
+        (
+            connection.execute(
+                "SELECT coalesce(max(notification_id), 0) FROM log.events"
+            ).fetchone()
+            or (0,)
+        )[0]
+    )
 
 
 @pytest.mark.parametrize("events", [0, 1])
@@ -94,7 +101,9 @@ def test_this_release_records_nothing_once_a_newer_one_has_migrated_the_log(
     assert (head(connection), fence.is_outdated(connection)) == (8, True)
 
 
-def test_on_a_database_that_lacks_the_fence_it_says_what_to_do_and_goes_on_after_that(roster: Roster, database: str) -> None:
+def test_on_a_database_that_lacks_the_fence_it_says_what_to_do_and_goes_on_after_that(
+    roster: Roster, database: str
+) -> None:
     roster.create_group(GROUP, "North", by())
     commands.downgrade(database, BEFORE)
     with pytest.raises(NotMigrated, match="rosterlog migrate"):
@@ -112,14 +121,24 @@ def insert(connection: Connection[Any], statement: str) -> None:
 
 
 @pytest.mark.parametrize("declared", ["", "0", "1.0", " 1", "2", "x"])
-@pytest.mark.parametrize("statement", ["INSERT INTO log.events SELECT * FROM log.events LIMIT 0", "COPY log.events FROM STDIN"])
-def test_whoever_declares_another_format_inserts_nothing(connection: Connection[Any], declared: str, statement: str) -> None:
+@pytest.mark.parametrize(
+    "statement",
+    ["INSERT INTO log.events SELECT * FROM log.events LIMIT 0", "COPY log.events FROM STDIN"],
+)
+def test_whoever_declares_another_format_inserts_nothing(
+    connection: Connection[Any], declared: str, statement: str
+) -> None:
     connection.execute("SELECT set_config('rosterlog.append_format', %s, false)", [declared])
     with pytest.raises(psycopg.OperationalError, match="append format"):
         insert(connection, statement)
 
 
-def test_what_logical_replication_applies_is_let_pass(database: str, connection: Connection[Any]) -> None:
+def test_what_logical_replication_applies_is_let_pass(
+    database: str, connection: Connection[Any]
+) -> None:
     connection.execute("SET session_replication_role = replica")
     connection.execute("INSERT INTO log.events SELECT * FROM log.events LIMIT 0")
-    execute(database, "SET check_function_bodies = off; INSERT INTO log.events SELECT * FROM log.events LIMIT 0")
+    execute(
+        database,
+        "SET check_function_bodies = off; INSERT INTO log.events SELECT * FROM log.events LIMIT 0",
+    )

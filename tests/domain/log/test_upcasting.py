@@ -49,9 +49,21 @@ def stored(state: bytes) -> RecordedEvent:
 def test_an_older_version_is_read_as_an_event_of_today() -> None:
     event = codec.to_domain_event(stored(GOLDEN.read_bytes()))
     assert type(event) is Class.MemberEnrolled
-    assert (event.user_id, event.role, event.effective_on, event.timestamp) == (USER, Role.TEACHER, None, RECORDED_AT)
+    assert (event.user_id, event.role, event.effective_on, event.timestamp) == (
+        USER,
+        Role.TEACHER,
+        None,
+        RECORDED_AT,
+    )
     assert (event.actor, event.originator_id, event.originator_version) == ("registrar-7", CLASS, 2)
-    assert codec.index_of(OLDER, CLASS, GOLDEN.read_bytes()) == [CLASS, USER, None, None, "registrar-7", "api"]
+    assert codec.index_of(OLDER, CLASS, GOLDEN.read_bytes()) == [
+        CLASS,
+        USER,
+        None,
+        None,
+        "registrar-7",
+        "api",
+    ]
 
 
 def test_an_older_version_is_read_and_never_recorded() -> None:
@@ -62,7 +74,12 @@ def test_an_older_version_is_read_and_never_recorded() -> None:
 
 
 @pytest.mark.parametrize(
-    "state", [b"{}", b'{"actor":"a","reason":null,"source":"api","request_id":null,"student":"no-uuid","role":"student"}', b"["]
+    "state",
+    [
+        b"{}",
+        b'{"actor":"a","reason":null,"source":"api","request_id":null,"student":"no-uuid","role":"student"}',
+        b"[",
+    ],
 )
 def test_an_older_version_is_as_strictly_checked(state: bytes) -> None:
     with pytest.raises(UndecodableEvent, match=rf"{OLDER}, version 2 of"):
@@ -74,7 +91,9 @@ def test_a_release_without_the_upcaster_refuses_it_by_name() -> None:
         EventCodec().to_domain_event(stored(GOLDEN.read_bytes()))
 
 
-def test_commands_decide_on_what_older_versions_say(log: PostgresLog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_decide_on_what_older_versions_say(
+    log: PostgresLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("rosterlog.domain.deciding.commanding.EventCodec", lambda: codec)
     roster = Roster(log)
     roster.create_group(GROUP, "North", by())

@@ -44,7 +44,12 @@ def followed(log: PostgresLog) -> Iterator[list[int]]:
 
     def follow() -> None:
         while not done.is_set() or log.max_notification_id() != (seen[-1] if seen else None):
-            seen.extend(event.id for event in log.select_notifications(seen[-1] if seen else 0, 50, inclusive_of_start=False))
+            seen.extend(
+                event.id
+                for event in log.select_notifications(
+                    seen[-1] if seen else 0, 50, inclusive_of_start=False
+                )
+            )
 
     thread = threading.Thread(target=follow)
     thread.start()
@@ -103,14 +108,18 @@ def _reached(connection: Connection[Any], position: int) -> bool:
     return checkpoint(connection) == position
 
 
-def test_lost_hints_delay_and_lose_nothing(following: None, connection: Connection[Any], database: str) -> None:
+def test_lost_hints_delay_and_lose_nothing(
+    following: None, connection: Connection[Any], database: str
+) -> None:
     for _ in range(3):
         position = insert_event(connection, "UserRegistered", EventCodec())
         eventually(partial(_reached, connection, position))
     assert list(verify_tables(database)) == []
 
 
-def test_a_skip_lets_a_projector_that_stands_still_go_on(following: None, roster: Roster, connection: Connection[Any]) -> None:
+def test_a_skip_lets_a_projector_that_stands_still_go_on(
+    following: None, roster: Roster, connection: Connection[Any]
+) -> None:
     bad = append_unknown(connection)
     position = roster.register_user(uuid4(), by()).position
     eventually(lambda: projection_status(connection).failing_position == bad)
@@ -118,4 +127,8 @@ def test_a_skip_lets_a_projector_that_stands_still_go_on(following: None, roster
     skips.skip(connection, bad, reason="a test", actor="operator-1")
     eventually(lambda: checkpoint(connection) == position)
     status = projection_status(connection)
-    assert (status.state, status.seconds_without_progress, [skip.position for skip in status.skips]) == ("following", 0, [bad])
+    assert (
+        status.state,
+        status.seconds_without_progress,
+        [skip.position for skip in status.skips],
+    ) == ("following", 0, [bad])

@@ -32,7 +32,9 @@ def register(roster: Roster, count: int) -> None:
         roster.register_user(uuid4(), by())
 
 
-def test_what_is_visible_already_is_reached_at_once(roster: Roster, connection: Connection[Any], database: str) -> None:
+def test_what_is_visible_already_is_reached_at_once(
+    roster: Roster, connection: Connection[Any], database: str
+) -> None:
     register(roster, 3)
     project_all(connection)
 
@@ -44,7 +46,9 @@ def test_what_is_visible_already_is_reached_at_once(roster: Roster, connection: 
     watching(database, scenario)
 
 
-def test_waiting_ends_without_it_when_the_time_is_over(roster: Roster, connection: Connection[Any], database: str) -> None:
+def test_waiting_ends_without_it_when_the_time_is_over(
+    roster: Roster, connection: Connection[Any], database: str
+) -> None:
     register(roster, 1)
 
     async def scenario(visibility: Visibility) -> None:
@@ -56,11 +60,16 @@ def test_waiting_ends_without_it_when_the_time_is_over(roster: Roster, connectio
     watching(database, scenario)
 
 
-def test_those_who_wait_are_woken_in_turn_by_notification_or_by_looking(roster: Roster, connection: Connection[Any], database: str) -> None:
+def test_those_who_wait_are_woken_in_turn_by_notification_or_by_looking(
+    roster: Roster, connection: Connection[Any], database: str
+) -> None:
     register(roster, 4)
 
     async def scenario(visibility: Visibility) -> None:
-        waiting = {position: asyncio.create_task(visibility.reached(position, 30)) for position in (4, 2, 2, 1)}
+        waiting = {
+            position: asyncio.create_task(visibility.reached(position, 30))
+            for position in (4, 2, 2, 1)
+        }
         await asyncio.sleep(0)
         project_all(connection)
         connection.execute(f"NOTIFY {PROJECTED_CHANNEL}, '4'")
@@ -69,7 +78,9 @@ def test_those_who_wait_are_woken_in_turn_by_notification_or_by_looking(roster: 
     watching(database, scenario)
 
 
-def test_a_lost_notification_delays_and_does_not_lose_anyone(roster: Roster, connection: Connection[Any], database: str) -> None:
+def test_a_lost_notification_delays_and_does_not_lose_anyone(
+    roster: Roster, connection: Connection[Any], database: str
+) -> None:
     register(roster, 1)
 
     async def scenario(visibility: Visibility) -> None:
@@ -81,7 +92,9 @@ def test_a_lost_notification_delays_and_does_not_lose_anyone(roster: Roster, con
     watching(database, scenario)
 
 
-def test_the_watch_heals_when_its_session_is_terminated(roster: Roster, connection: Connection[Any], database: str) -> None:
+def test_the_watch_heals_when_its_session_is_terminated(
+    roster: Roster, connection: Connection[Any], database: str
+) -> None:
     register(roster, 1)
 
     async def scenario(visibility: Visibility) -> None:
@@ -98,7 +111,9 @@ def test_the_watch_heals_when_its_session_is_terminated(roster: Roster, connecti
     watching(database, scenario)
 
 
-def test_whoever_gives_up_is_not_in_the_way_of_the_others(roster: Roster, connection: Connection[Any], database: str) -> None:
+def test_whoever_gives_up_is_not_in_the_way_of_the_others(
+    roster: Roster, connection: Connection[Any], database: str
+) -> None:
     register(roster, 2)
 
     async def scenario(visibility: Visibility) -> None:

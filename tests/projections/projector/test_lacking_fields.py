@@ -15,7 +15,15 @@ from rosterlog.projections.rebuild.rebuilding import Rebuild
 from rosterlog.projections.tables import SCHEMA
 from tests.domain.samples import samples
 from tests.projections.forging import insert_event
-from tests.projections.tables import CLASS, GROUP, USER, checkpoint, project_all, record_everything, rows
+from tests.projections.tables import (
+    CLASS,
+    GROUP,
+    USER,
+    checkpoint,
+    project_all,
+    record_everything,
+    rows,
+)
 
 NEEDED = [
     ("GroupCreated", "name"),
@@ -32,9 +40,15 @@ NEEDED = [
 
 def forge(connection: Connection[Any], topic: str, state: dict[str, Any]) -> int:
     """Chain on an event about things that there are."""
-    about = {"group_id": GROUP, "class_id": None if topic == "ClassCreated" else CLASS, "user_id": USER}
+    about = {
+        "group_id": GROUP,
+        "class_id": None if topic == "ClassCreated" else CLASS,
+        "user_id": USER,
+    }
     stream = GROUP if topic == "GroupRenamed" else None
-    return insert_event(connection, topic, EventCodec(), json.dumps(state).encode(), stream, **about)
+    return insert_event(
+        connection, topic, EventCodec(), json.dumps(state).encode(), stream, **about
+    )
 
 
 @pytest.mark.parametrize("null", [False, True], ids=["missing", "null"])
@@ -46,7 +60,9 @@ def test_it_stalls_live_and_in_a_rebuild_even_where_a_later_event_replaces_the_v
     project_all(connection)
     live = rows(connection)
     whole: dict[str, Any] = json.loads(EventCodec().to_stored_event(samples()[topic]).state)
-    lacking = {name: value for name, value in whole.items() if name != field} | ({field: None} if null else {})
+    lacking = {name: value for name, value in whole.items() if name != field} | (
+        {field: None} if null else {}
+    )
     bad = forge(connection, topic, lacking)
     if not topic.endswith("Created"):
         forge(connection, topic, whole)

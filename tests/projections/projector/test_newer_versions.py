@@ -15,7 +15,9 @@ from tests.projections.forging import insert_event
 from tests.projections.tables import checkpoint, project_all, record_everything, rows
 
 
-def test_a_newer_version_stops_the_projector_before_it_with_the_tables_as_they_were(roster: Roster, connection: Connection[Any]) -> None:
+def test_a_newer_version_stops_the_projector_before_it_with_the_tables_as_they_were(
+    roster: Roster, connection: Connection[Any]
+) -> None:
     head = record_everything(roster)
     project_all(connection)
     before = rows(connection)
@@ -23,9 +25,14 @@ def test_a_newer_version_stops_the_projector_before_it_with_the_tables_as_they_w
     newer = insert_event(connection, "MemberEnrolled.2", EventCodec(), state)
     insert_event(connection, "UserRegistered", EventCodec())
     for limit in (1, 1000):
-        with pytest.raises(UnknownEvent, match=rf"Position {newer} holds a MemberEnrolled\.2, which this release does not know"):
+        with pytest.raises(
+            UnknownEvent,
+            match=rf"Position {newer} holds a MemberEnrolled\.2, which this release does not know",
+        ):
             project(connection, SCHEMA, limit=limit)
         assert checkpoint(connection) == head
         assert rows(connection) == before
-    with pytest.raises(LogAltered, match=rf"Position {newer}: MemberEnrolled\.2: this release knows no such event"):
+    with pytest.raises(
+        LogAltered, match=rf"Position {newer}: MemberEnrolled\.2: this release knows no such event"
+    ):
         verify_log(connection)

@@ -45,7 +45,9 @@ class Live:
         """Give a command and return when its last event was recorded."""
         command(self.roster)
         project_all(self.connection, 1)
-        row = self.connection.execute("SELECT recorded_at FROM log.events ORDER BY notification_id DESC LIMIT 1").fetchone()
+        row = self.connection.execute(
+            "SELECT recorded_at FROM log.events ORDER BY notification_id DESC LIMIT 1"
+        ).fetchone()
         assert row is not None
         time: datetime = row[0]
         return time
@@ -54,7 +56,9 @@ class Live:
         with self.connection.cursor(row_factory=dict_row) as cursor:
             return cursor.execute(f"SELECT * FROM roster.{table} WHERE id = %s", [id_]).fetchone()
 
-    def changed(self, table: str, id_: UUID, command: Callable[[Roster], Any]) -> dict[str, tuple[Any, Any]]:
+    def changed(
+        self, table: str, id_: UUID, command: Callable[[Roster], Any]
+    ) -> dict[str, tuple[Any, Any]]:
         """Give a command and return what it changed in a row, each with before and after."""
         before = self.one(table, id_)
         self.do(command)
@@ -90,7 +94,13 @@ def membership_id(class_id: UUID, user_id: UUID) -> UUID:
 def test_a_created_group_has_a_row_with_the_times_of_its_event(live: Live) -> None:
     id_ = uuid4()
     time = live.do(lambda r: r.create_group(id_, "West", by()))
-    assert live.one("groups", id_) == {"id": id_, "name": "West", "created_at": time, "updated_at": time, "version": 1}
+    assert live.one("groups", id_) == {
+        "id": id_,
+        "name": "West",
+        "created_at": time,
+        "updated_at": time,
+        "version": 1,
+    }
 
 
 def test_renaming_a_group_changes_name_time_and_version(live: Live) -> None:
@@ -171,21 +181,33 @@ def test_a_membership_has_the_id_that_class_and_user_give_it(live: Live) -> None
 
 def test_the_database_computes_membership_ids_as_documented(connection: Connection[Any]) -> None:
     for class_id, user_id in [(uuid4(), uuid4()) for _ in range(50)]:
-        row = connection.execute("SELECT public.membership_id(%s, %s)", [class_id, user_id]).fetchone()
+        row = connection.execute(
+            "SELECT public.membership_id(%s, %s)", [class_id, user_id]
+        ).fetchone()
         assert row == (membership_id(class_id, user_id),)
 
 
-def test_postgresql_computes_membership_ids_in_place_with_one_hash(connection: Connection[Any]) -> None:
-    plan = connection.execute("EXPLAIN (VERBOSE) SELECT public.membership_id(class_id, user_id) FROM roster.class_members").fetchall()
+def test_postgresql_computes_membership_ids_in_place_with_one_hash(
+    connection: Connection[Any],
+) -> None:
+    plan = connection.execute(
+        "EXPLAIN (VERBOSE) SELECT public.membership_id(class_id, user_id) FROM roster.class_members"
+    ).fetchall()
     assert str(plan).count("sha256") == 1
 
 
 def test_a_role_change_is_an_update_of_the_same_membership(live: Live) -> None:
-    changes = live.changed("class_members", membership_id(CLASS, USER), lambda r: r.change_role(CLASS, USER, Role.TEACHER, by()))
+    changes = live.changed(
+        "class_members",
+        membership_id(CLASS, USER),
+        lambda r: r.change_role(CLASS, USER, Role.TEACHER, by()),
+    )
     assert changes == {"role": ("student", "teacher")}
 
 
-def test_withdrawing_removes_the_membership_and_enrolling_again_revives_its_id_with_a_new_time(live: Live) -> None:
+def test_withdrawing_removes_the_membership_and_enrolling_again_revives_its_id_with_a_new_time(
+    live: Live,
+) -> None:
     id_ = membership_id(CLASS, USER)
     live.do(lambda r: r.withdraw(CLASS, USER, by()))
     assert live.one("class_members", id_) is None
@@ -205,7 +227,11 @@ def test_deleting_a_class_ends_its_memberships_and_nothing_else(live: Live) -> N
 
 def test_deleting_a_group_ends_its_classes_and_their_memberships(live: Live) -> None:
     live.do(lambda r: r.delete_group(GROUP, by()))
-    assert (live.one("groups", GROUP), live.one("classes", CLASS), live.members()) == (None, None, {})
+    assert (live.one("groups", GROUP), live.one("classes", CLASS), live.members()) == (
+        None,
+        None,
+        {},
+    )
     assert live.one("users", USER) is not None
 
 
@@ -217,9 +243,13 @@ def test_removing_a_user_ends_the_users_memberships(live: Live) -> None:
     assert live.one("classes", CLASS) is not None
 
 
-def test_one_range_and_ranges_of_every_size_make_identical_tables(roster: Roster, connection: Connection[Any]) -> None:
+def test_one_range_and_ranges_of_every_size_make_identical_tables(
+    roster: Roster, connection: Connection[Any]
+) -> None:
     head = record_everything(roster)
-    assert {row[0] for row in connection.execute("SELECT topic FROM log.events")} == set(KNOWN_TOPICS)
+    assert {row[0] for row in connection.execute("SELECT topic FROM log.events")} == set(
+        KNOWN_TOPICS
+    )
     assert project(connection, SCHEMA, limit=head) == Projected(head, head)
     whole = rows(connection)
     assert all(whole.values())
@@ -229,7 +259,9 @@ def test_one_range_and_ranges_of_every_size_make_identical_tables(roster: Roster
         assert rows(connection) == whole, f"ranges of {limit}"
 
 
-def test_a_range_holds_at_most_the_limit_and_ends_at_the_stop(roster: Roster, connection: Connection[Any]) -> None:
+def test_a_range_holds_at_most_the_limit_and_ends_at_the_stop(
+    roster: Roster, connection: Connection[Any]
+) -> None:
     for _ in range(10):
         roster.register_user(uuid4(), by())
     assert project(connection, SCHEMA, limit=4) == Projected(4, 4)
@@ -244,9 +276,14 @@ def test_an_empty_log_projects_to_nothing(connection: Connection[Any]) -> None:
     assert not any(rows(connection).values())
 
 
-def test_events_and_checkpoint_commit_together(roster: Roster, connection: Connection[Any], database: str) -> None:
+def test_events_and_checkpoint_commit_together(
+    roster: Roster, connection: Connection[Any], database: str
+) -> None:
     head = record_everything(roster)
-    with psycopg.connect(database, autocommit=True) as reader, connection.transaction(force_rollback=True):
+    with (
+        psycopg.connect(database, autocommit=True) as reader,
+        connection.transaction(force_rollback=True),
+    ):
         project(connection, SCHEMA, limit=1000)
         assert checkpoint(connection) == head
         assert (checkpoint(reader), rows(reader)["groups"]) == (0, [])
@@ -255,7 +292,9 @@ def test_events_and_checkpoint_commit_together(roster: Roster, connection: Conne
     assert project_all(connection) == head
 
 
-def test_an_unknown_event_is_named_with_its_position_and_leaves_tables_and_checkpoint(roster: Roster, connection: Connection[Any]) -> None:
+def test_an_unknown_event_is_named_with_its_position_and_leaves_tables_and_checkpoint(
+    roster: Roster, connection: Connection[Any]
+) -> None:
     roster.register_user(USER, by())
     project_all(connection)
     before = rows(connection)
@@ -268,7 +307,9 @@ def test_an_unknown_event_is_named_with_its_position_and_leaves_tables_and_check
     assert project(connection, SCHEMA, limit=10, stop=2) == Projected(2, 1)
 
 
-def test_an_event_that_the_database_refuses_leaves_tables_and_checkpoint(roster: Roster, connection: Connection[Any]) -> None:
+def test_an_event_that_the_database_refuses_leaves_tables_and_checkpoint(
+    roster: Roster, connection: Connection[Any]
+) -> None:
     roster.register_user(USER, by())
     insert_event(connection, "MemberEnrolled", EventCodec(), class_id=CLASS, user_id=USER)
     with pytest.raises(psycopg.errors.ForeignKeyViolation):
@@ -277,7 +318,9 @@ def test_an_event_that_the_database_refuses_leaves_tables_and_checkpoint(roster:
     assert not any(rows(connection).values())
 
 
-def test_two_projectors_take_turns_and_project_each_event_once(roster: Roster, connection: Connection[Any], database: str) -> None:
+def test_two_projectors_take_turns_and_project_each_event_once(
+    roster: Roster, connection: Connection[Any], database: str
+) -> None:
     head = record_everything(roster)
     with (
         psycopg.connect(database, autocommit=True) as first,
@@ -296,7 +339,11 @@ def test_two_projectors_take_turns_and_project_each_event_once(roster: Roster, c
 
 def test_projecting_clears_a_recorded_failure(roster: Roster, connection: Connection[Any]) -> None:
     roster.register_user(USER, by())
-    connection.execute("UPDATE roster.checkpoint SET failing_position = 1, failing_since = now(), failure = 'x'")
+    connection.execute(
+        "UPDATE roster.checkpoint SET failing_position = 1, failing_since = now(), failure = 'x'"
+    )
     project_all(connection)
-    row = connection.execute("SELECT failing_position, failing_since, failure FROM roster.checkpoint").fetchone()
+    row = connection.execute(
+        "SELECT failing_position, failing_since, failure FROM roster.checkpoint"
+    ).fetchone()
     assert row == (None, None, None)

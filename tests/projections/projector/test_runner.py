@@ -58,7 +58,9 @@ def failing(connection: Connection[Any]) -> tuple[int | None, str | None]:
     return status.failing_position, status.failure
 
 
-def test_it_catches_up_and_then_follows(roster: Roster, connection: Connection[Any], start: Start) -> None:
+def test_it_catches_up_and_then_follows(
+    roster: Roster, connection: Connection[Any], start: Start
+) -> None:
     head = record_everything(roster)
     with start("one"):
         reaches(connection, head)
@@ -71,7 +73,9 @@ def test_it_catches_up_and_then_follows(roster: Roster, connection: Connection[A
     assert projection_status(connection).state == "leaderless"
 
 
-def test_it_goes_on_where_it_stopped(roster: Roster, connection: Connection[Any], start: Start) -> None:
+def test_it_goes_on_where_it_stopped(
+    roster: Roster, connection: Connection[Any], start: Start
+) -> None:
     with start("one"):
         position = roster.register_user(uuid4(), by()).position
         reaches(connection, position)
@@ -96,7 +100,9 @@ def test_one_leads_and_the_stand_by_takes_over_when_the_leaders_session_ends(
                 eventually(lambda: leader(connection) is not None)
 
 
-def test_the_stand_by_takes_over_when_the_leader_stops(roster: Roster, connection: Connection[Any], start: Start) -> None:
+def test_the_stand_by_takes_over_when_the_leader_stops(
+    roster: Roster, connection: Connection[Any], start: Start
+) -> None:
     with start("one"):
         eventually(lambda: leader(connection) == "one")
         two = start("two")
@@ -118,14 +124,18 @@ def test_a_lost_connection_heals(roster: Roster, connection: Connection[Any], st
 
 
 @pytest.mark.parametrize("kind", ["unknown topic", "refused by the database", "no JSON"])
-def test_a_failing_event_stalls_the_projector_exactly_there(roster: Roster, connection: Connection[Any], start: Start, kind: str) -> None:
+def test_a_failing_event_stalls_the_projector_exactly_there(
+    roster: Roster, connection: Connection[Any], start: Start, kind: str
+) -> None:
     head = record_everything(roster)
     if kind == "unknown topic":
         bad = append_unknown(connection)
     elif kind == "no JSON":
         bad = insert_event(connection, "ClassRenamed", EventCodec(), b"{", class_id=CLASS)
     else:
-        bad = insert_event(connection, "MemberEnrolled", EventCodec(), class_id=uuid4(), user_id=USER)
+        bad = insert_event(
+            connection, "MemberEnrolled", EventCodec(), class_id=uuid4(), user_id=USER
+        )
     later = uuid4()
     roster.register_user(later, by())
     with start("one"):
@@ -144,9 +154,13 @@ def test_a_failing_event_stalls_the_projector_exactly_there(roster: Roster, conn
     assert str(later) not in "".join(rows(connection)["users"])
 
 
-def test_a_mended_failure_is_forgotten(roster: Roster, connection: Connection[Any], start: Start) -> None:
+def test_a_mended_failure_is_forgotten(
+    roster: Roster, connection: Connection[Any], start: Start
+) -> None:
     roster.register_user(USER, by())
-    connection.execute("INSERT INTO roster.users (id, created_at, version) VALUES (%s, now(), 1)", [USER])
+    connection.execute(
+        "INSERT INTO roster.users (id, created_at, version) VALUES (%s, now(), 1)", [USER]
+    )
     with start("one"):
         eventually(lambda: failing(connection)[0] == 1)
         connection.execute("DELETE FROM roster.users")
@@ -155,7 +169,9 @@ def test_a_mended_failure_is_forgotten(roster: Roster, connection: Connection[An
         assert projection_status(connection).state == "following"
 
 
-def test_it_follows_on_through_a_rebuild(roster: Roster, connection: Connection[Any], database: str, start: Start) -> None:
+def test_it_follows_on_through_a_rebuild(
+    roster: Roster, connection: Connection[Any], database: str, start: Start
+) -> None:
     record_everything(roster)
     with start("one"):
         for _ in range(3):

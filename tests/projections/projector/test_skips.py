@@ -21,7 +21,16 @@ from rosterlog.projections.tables import SCHEMA
 from rosterlog.projections.verify.tables_check import verify_tables
 from tests.conftest import by
 from tests.projections.forging import append_unknown, insert_event
-from tests.projections.tables import CLASS, GROUP, USER, checkpoint, project_all, record_everything, rows, start_over
+from tests.projections.tables import (
+    CLASS,
+    GROUP,
+    USER,
+    checkpoint,
+    project_all,
+    record_everything,
+    rows,
+    start_over,
+)
 
 
 def stand_still(connection: Connection[Any]) -> int:
@@ -63,7 +72,9 @@ def is_the_same_everywhere(connection: Connection[Any], database: str) -> dict[s
     return live
 
 
-def test_the_failing_event_is_left_out_and_those_after_it_are_projected(roster: Roster, connection: Connection[Any], database: str) -> None:
+def test_the_failing_event_is_left_out_and_those_after_it_are_projected(
+    roster: Roster, connection: Connection[Any], database: str
+) -> None:
     head = record_everything(roster)
     bad = append_unknown(connection)
     later = uuid4()
@@ -75,7 +86,12 @@ def test_the_failing_event_is_left_out_and_those_after_it_are_projected(roster: 
     status = projection_status(connection)
     assert (status.lag, status.failing_position) == (0, None)
     (skip,) = status.skips
-    assert (skip.position, skip.topic, skip.reason, skip.actor) == (bad, "ClassPainted", "came from a broken import", "operator-1")
+    assert (skip.position, skip.topic, skip.reason, skip.actor) == (
+        bad,
+        "ClassPainted",
+        "came from a broken import",
+        "operator-1",
+    )
     assert "ClassPainted, which this release does not know" in skip.error
 
 
@@ -90,7 +106,9 @@ def test_an_event_that_can_not_be_read_is_left_out_of_the_middle_of_a_range(
     is_the_same_everywhere(connection, database)
 
 
-def test_only_the_event_that_fails_can_be_skipped(roster: Roster, connection: Connection[Any]) -> None:
+def test_only_the_event_that_fails_can_be_skipped(
+    roster: Roster, connection: Connection[Any]
+) -> None:
     head = record_everything(roster)
     project_all(connection)
     for position in (1, head, head + 1):
@@ -104,8 +122,13 @@ def test_only_the_event_that_fails_can_be_skipped(roster: Roster, connection: Co
     assert skips.active(connection) == []
 
 
-@pytest.mark.parametrize(("reason", "actor", "field"), [(" ", "operator-1", "reason"), ("x" * 501, "a", "reason"), ("x", "a@b", "actor")])
-def test_a_skip_needs_a_reason_and_an_actor(connection: Connection[Any], reason: str, actor: str, field: str) -> None:
+@pytest.mark.parametrize(
+    ("reason", "actor", "field"),
+    [(" ", "operator-1", "reason"), ("x" * 501, "a", "reason"), ("x", "a@b", "actor")],
+)
+def test_a_skip_needs_a_reason_and_an_actor(
+    connection: Connection[Any], reason: str, actor: str, field: str
+) -> None:
     bad = append_unknown(connection)
     assert stand_still(connection) == bad
     with pytest.raises(InvalidValue) as refused:
@@ -114,7 +137,9 @@ def test_a_skip_needs_a_reason_and_an_actor(connection: Connection[Any], reason:
     assert skips.active(connection) == []
 
 
-def test_a_skip_can_be_taken_back_and_a_rebuild_then_projects_the_event(roster: Roster, connection: Connection[Any], database: str) -> None:
+def test_a_skip_can_be_taken_back_and_a_rebuild_then_projects_the_event(
+    roster: Roster, connection: Connection[Any], database: str
+) -> None:
     head = record_everything(roster)
     skip_recorded(connection, head)
     project_all(connection)
@@ -140,9 +165,15 @@ def test_what_was_to_be_created_is_not_there_and_nothing_later_about_it_fails(
     roster: Roster, connection: Connection[Any], database: str
 ) -> None:
     record_everything(roster)
-    for topic, stream in (("GroupCreated", GROUP), ("UserRegistered", USER), ("ClassCreated", CLASS)):
+    for topic, stream in (
+        ("GroupCreated", GROUP),
+        ("UserRegistered", USER),
+        ("ClassCreated", CLASS),
+    ):
         skip_recorded(connection, position_of(connection, topic, stream))
-    whole = "".join(row for table in is_the_same_everywhere(connection, database).values() for row in table)
+    whole = "".join(
+        row for table in is_the_same_everywhere(connection, database).values() for row in table
+    )
     assert str(USER) not in whole
     assert str(CLASS) not in whole
 
@@ -166,7 +197,9 @@ def test_a_skipped_change_of_a_membership_leaves_what_was_before(
     assert len(live["class_members"]) == 1
 
 
-def test_every_single_event_can_be_skipped_and_all_projections_agree(roster: Roster, connection: Connection[Any], database: str) -> None:
+def test_every_single_event_can_be_skipped_and_all_projections_agree(
+    roster: Roster, connection: Connection[Any], database: str
+) -> None:
     head = record_everything(roster)
     for position in range(1, head + 1):
         connection.execute("TRUNCATE log.skips")
@@ -180,7 +213,9 @@ def test_every_single_event_can_be_skipped_and_all_projections_agree(roster: Ros
         assert list(verify_tables(database)) == [], f"position {position}"
 
 
-def test_a_skipped_event_counts_in_its_stream_so_that_commands_can_be_compared_with_it(roster: Roster, connection: Connection[Any]) -> None:
+def test_a_skipped_event_counts_in_its_stream_so_that_commands_can_be_compared_with_it(
+    roster: Roster, connection: Connection[Any]
+) -> None:
     record_everything(roster)
     roster.rename_group(GROUP, "Skipped", by())
     roster.change_class(CLASS, by(), name="Skipped")
@@ -189,13 +224,17 @@ def test_a_skipped_event_counts_in_its_stream_so_that_commands_can_be_compared_w
     project_all(connection, 5)
     for table, stream in (("groups", GROUP), ("classes", CLASS)):
         aggregate: RosterAggregate = roster.repository.get(stream)
-        row = connection.execute(f"SELECT version, name FROM roster.{table} WHERE id = %s", [stream]).fetchone()
+        row = connection.execute(
+            f"SELECT version, name FROM roster.{table} WHERE id = %s", [stream]
+        ).fetchone()
         assert row is not None
         assert row[0] == aggregate.version
         assert row[1] != "Skipped"
 
 
-def test_an_event_is_projected_or_skipped_never_both(roster: Roster, connection: Connection[Any]) -> None:
+def test_an_event_is_projected_or_skipped_never_both(
+    roster: Roster, connection: Connection[Any]
+) -> None:
     bad = append_unknown(connection)
     assert skip_failing(connection) == bad
     assert project(connection, SCHEMA, limit=10).position == bad

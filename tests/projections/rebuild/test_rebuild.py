@@ -27,7 +27,15 @@ from tests.conftest import by
 from tests.domain.threads import eventually
 from tests.projections.catalog import definitions
 from tests.projections.forging import append_unknown
-from tests.projections.tables import CLASS, GROUP, USER, checkpoint, project_all, record_everything, rows
+from tests.projections.tables import (
+    CLASS,
+    GROUP,
+    USER,
+    checkpoint,
+    project_all,
+    record_everything,
+    rows,
+)
 
 
 @pytest.fixture
@@ -39,11 +47,15 @@ def head(roster: Roster, connection: Connection[Any]) -> int:
 
 
 def shadow_tables(connection: Connection[Any]) -> list[str]:
-    statement = "SELECT relname FROM pg_class WHERE relnamespace = %s::regnamespace AND relkind = 'r'"
+    statement = (
+        "SELECT relname FROM pg_class WHERE relnamespace = %s::regnamespace AND relkind = 'r'"
+    )
     return [row[0] for row in connection.execute(statement, [SHADOW])]
 
 
-def test_rebuilt_tables_equal_the_live_ones_byte_for_byte(head: int, connection: Connection[Any], database: str) -> None:
+def test_rebuilt_tables_equal_the_live_ones_byte_for_byte(
+    head: int, connection: Connection[Any], database: str
+) -> None:
     live = rows(connection)
     ended = Rebuild(database).run()
     assert (ended.state, ended.done, ended.total, ended.error) == ("done", head, head, None)
@@ -53,18 +65,24 @@ def test_rebuilt_tables_equal_the_live_ones_byte_for_byte(head: int, connection:
     assert shadow_tables(connection) == []
 
 
-def test_tables_keep_their_columns_constraints_and_indexes_by_name(head: int, connection: Connection[Any], database: str) -> None:
+def test_tables_keep_their_columns_constraints_and_indexes_by_name(
+    head: int, connection: Connection[Any], database: str
+) -> None:
     before = definitions(connection, "roster")
     for _ in range(2):
         Rebuild(database).run()
     assert definitions(connection, "roster") == before
 
 
-def test_a_rebuild_mends_what_was_damaged_by_hand(head: int, connection: Connection[Any], database: str) -> None:
+def test_a_rebuild_mends_what_was_damaged_by_hand(
+    head: int, connection: Connection[Any], database: str
+) -> None:
     live = rows(connection)
     connection.execute("UPDATE roster.classes SET name = 'Damaged', settings = '{}'")
     connection.execute("DELETE FROM roster.class_members")
-    connection.execute("INSERT INTO roster.users (id, created_at, version) VALUES (gen_random_uuid(), now(), 1)")
+    connection.execute(
+        "INSERT INTO roster.users (id, created_at, version) VALUES (gen_random_uuid(), now(), 1)"
+    )
     assert rows(connection) != live
     Rebuild(database).run()
     assert rows(connection) == live
@@ -79,11 +97,15 @@ def test_a_rebuild_takes_no_step_back_behind_the_live_tables_nor_leaves_any_even
     assert project_all(connection) == head + 5
 
 
-def test_projection_goes_on_after_a_rebuild(head: int, roster: Roster, connection: Connection[Any], database: str) -> None:
+def test_projection_goes_on_after_a_rebuild(
+    head: int, roster: Roster, connection: Connection[Any], database: str
+) -> None:
     Rebuild(database).run()
     roster.rename_group(GROUP, "East", by())
     assert project_all(connection) == head + 1
-    assert connection.execute("SELECT name FROM roster.groups WHERE id = %s", [GROUP]).fetchone() == ("East",)
+    assert connection.execute(
+        "SELECT name FROM roster.groups WHERE id = %s", [GROUP]
+    ).fetchone() == ("East",)
     live = rows(connection)
     Rebuild(database).run()
     assert rows(connection) == live
@@ -91,7 +113,11 @@ def test_projection_goes_on_after_a_rebuild(head: int, roster: Roster, connectio
 
 @pytest.mark.parametrize("batch", [1, 7, 10])
 def test_a_rebuild_in_many_batches_reports_each(
-    head: int, connection: Connection[Any], database: str, monkeypatch: pytest.MonkeyPatch, batch: int
+    head: int,
+    connection: Connection[Any],
+    database: str,
+    monkeypatch: pytest.MonkeyPatch,
+    batch: int,
 ) -> None:
     monkeypatch.setattr(rebuild, "BATCH", batch)
     live, seen = rows(connection), list[RebuildState]()
@@ -101,7 +127,8 @@ def test_a_rebuild_in_many_batches_reports_each(
     assert all(state.total == head for state in seen)
     assert seen[0].per_second is not None
     assert seen[0].seconds_left is not None
-    # What comes after all events are taken in takes as long again; once they are, nobody knows how much of it is over.
+    # What comes after all events are taken in takes as long again; once they are, nobody knows how
+    # much of it is over.
     assert seen[0].seconds_left * seen[0].per_second == pytest.approx(2 * head - batch)
     assert seen[-1].seconds_left is None
     assert rows(connection) == live
@@ -127,7 +154,9 @@ def test_readers_never_see_an_empty_table_nor_an_error_during_rebuilds(
                 assert len(joined) == 2
                 with reader.transaction():
                     first = reader.execute("SELECT count(*) FROM roster.classes").fetchone()
-                    assert reader.execute("SELECT count(*) FROM roster.class_members").fetchone() == (len(expected["class_members"]),)
+                    assert reader.execute(
+                        "SELECT count(*) FROM roster.class_members"
+                    ).fetchone() == (len(expected["class_members"]),)
                     assert first == (len(expected["classes"]),)
                 reads.append(1)
 
@@ -147,7 +176,9 @@ def test_readers_never_see_an_empty_table_nor_an_error_during_rebuilds(
             reader.result()
 
 
-def test_commands_and_projection_go_on_during_rebuilds(head: int, roster: Roster, connection: Connection[Any], database: str) -> None:
+def test_commands_and_projection_go_on_during_rebuilds(
+    head: int, roster: Roster, connection: Connection[Any], database: str
+) -> None:
     done = Event()
 
     def command() -> None:
@@ -182,7 +213,9 @@ def test_commands_and_projection_go_on_during_rebuilds(head: int, roster: Roster
     assert rows(connection) == live
 
 
-def test_a_switch_waits_for_readers_in_a_transaction_and_never_breaks_them(head: int, connection: Connection[Any], database: str) -> None:
+def test_a_switch_waits_for_readers_in_a_transaction_and_never_breaks_them(
+    head: int, connection: Connection[Any], database: str
+) -> None:
     with psycopg.connect(database) as reader, ThreadPoolExecutor(1) as threads:
         reader.execute("SELECT FROM roster.class_members")
         rebuilding = threads.submit(Rebuild(database).run)
@@ -194,7 +227,9 @@ def test_a_switch_waits_for_readers_in_a_transaction_and_never_breaks_them(head:
         assert rebuilding.result().state == "done"
 
 
-def test_a_second_rebuild_is_refused_while_one_runs(head: int, connection: Connection[Any], database: str) -> None:
+def test_a_second_rebuild_is_refused_while_one_runs(
+    head: int, connection: Connection[Any], database: str
+) -> None:
     first = Rebuild(database)
     with pytest.raises(ShadowInUse, match="already running"):
         Rebuild(database)
@@ -220,7 +255,9 @@ def test_a_rebuild_can_be_cancelled_and_leaves_the_live_tables_as_they_were(
     assert Rebuild(database).run().state == "done"
 
 
-def test_there_is_nothing_to_cancel_when_no_rebuild_runs(head: int, connection: Connection[Any], database: str) -> None:
+def test_there_is_nothing_to_cancel_when_no_rebuild_runs(
+    head: int, connection: Connection[Any], database: str
+) -> None:
     assert rebuild.state(connection) == IDLE
     assert not rebuild.cancel(connection)
     Rebuild(database).run()
@@ -242,10 +279,14 @@ def test_a_rebuild_that_meets_a_failing_event_fails_and_leaves_the_live_tables(
     assert (rows(connection), checkpoint(connection), shadow_tables(connection)) == (live, head, [])
 
 
-def test_shadow_tables_left_by_a_crash_are_replaced(head: int, connection: Connection[Any], database: str) -> None:
+def test_shadow_tables_left_by_a_crash_are_replaced(
+    head: int, connection: Connection[Any], database: str
+) -> None:
     live = rows(connection)
     shadow.create(connection)
-    connection.execute(f"INSERT INTO {SHADOW}.users (id, created_at, version) VALUES (gen_random_uuid(), now(), 1)")
+    connection.execute(
+        f"INSERT INTO {SHADOW}.users (id, created_at, version) VALUES (gen_random_uuid(), now(), 1)"
+    )
     connection.execute(f"UPDATE {SHADOW}.checkpoint SET position = 5")
     Rebuild(database).run()
     assert rows(connection) == live
@@ -268,11 +309,15 @@ def test_a_rebuild_whose_session_dies_counts_as_failed_and_the_next_one_works(
     assert shadow_tables(connection) != []
     assert Rebuild(database).run().state == "done"
     assert rows(connection) == live
-    states = connection.execute("SELECT state, error FROM projections.rebuilds ORDER BY started_at").fetchall()
+    states = connection.execute(
+        "SELECT state, error FROM projections.rebuilds ORDER BY started_at"
+    ).fetchall()
     assert states == [("failed", "its process ended"), ("done", None)]
 
 
-def test_whoever_waits_for_a_position_is_told_about_the_switch(database: str, connection: Connection[Any]) -> None:
+def test_whoever_waits_for_a_position_is_told_about_the_switch(
+    database: str, connection: Connection[Any]
+) -> None:
     with closing(PostgresLog(database)) as log:
         Roster(log).register_user(USER, by())
     connection.execute(f"LISTEN {PROJECTED_CHANNEL}")
@@ -280,7 +325,9 @@ def test_whoever_waits_for_a_position_is_told_about_the_switch(database: str, co
     assert [n.payload for n in connection.notifies(timeout=60, stop_after=1)] == ["1"]
 
 
-def test_privileges_of_readers_survive_a_rebuild(head: int, connection: Connection[Any], database: str) -> None:
+def test_privileges_of_readers_survive_a_rebuild(
+    head: int, connection: Connection[Any], database: str
+) -> None:
     connection.execute("CREATE ROLE reader_of_rosters")
     try:
         connection.execute("GRANT USAGE ON SCHEMA roster TO reader_of_rosters")

@@ -26,7 +26,16 @@ from rosterlog.projections.verify.tables_check import verify_tables
 from tests.conftest import by
 from tests.domain.threads import eventually
 from tests.projections.forging import append_unknown, insert_event
-from tests.projections.tables import CLASS, GROUP, OTHER_USER, USER, checkpoint, project_all, record_everything, rows
+from tests.projections.tables import (
+    CLASS,
+    GROUP,
+    OTHER_USER,
+    USER,
+    checkpoint,
+    project_all,
+    record_everything,
+    rows,
+)
 
 
 @pytest.fixture
@@ -38,13 +47,28 @@ def head(roster: Roster, connection: Connection[Any]) -> int:
 @pytest.mark.parametrize(
     ("made", "named"),
     [
-        ("CREATE VIEW public.sizes AS SELECT class_id, count(*) FROM roster.class_members GROUP BY 1", "view public.sizes"),
-        ("CREATE MATERIALIZED VIEW public.names AS SELECT name FROM roster.classes", "materialized view public.names"),
-        ("CREATE TABLE public.notes (class_id uuid REFERENCES roster.classes)", "constraint notes_class_id_fkey on table public.notes"),
+        (
+            "CREATE VIEW public.sizes AS SELECT class_id, count(*) FROM roster.class_members GROUP BY 1",
+            "view public.sizes",
+        ),
+        (
+            "CREATE MATERIALIZED VIEW public.names AS SELECT name FROM roster.classes",
+            "materialized view public.names",
+        ),
+        (
+            "CREATE TABLE public.notes (class_id uuid REFERENCES roster.classes)",
+            "constraint notes_class_id_fkey on table public.notes",
+        ),
         ("CREATE INDEX mine ON roster.classes (created_at)", "index roster.mine"),
-        ("CREATE TRIGGER mine AFTER INSERT ON roster.users EXECUTE FUNCTION log.refuse_change()", "trigger mine on table roster.users"),
+        (
+            "CREATE TRIGGER mine AFTER INSERT ON roster.users EXECUTE FUNCTION log.refuse_change()",
+            "trigger mine on table roster.users",
+        ),
         ("CREATE POLICY mine ON roster.users", "policy mine on table roster.users"),
-        ("CREATE STATISTICS public.mine (dependencies) ON group_id, name FROM roster.classes", "statistics object public.mine"),
+        (
+            "CREATE STATISTICS public.mine (dependencies) ON group_id, name FROM roster.classes",
+            "statistics object public.mine",
+        ),
         ("CREATE PUBLICATION mine FOR TABLE roster.classes", "publication"),
     ],
 )
@@ -59,17 +83,27 @@ def test_what_the_switch_would_drop_is_named_before_any_work(
     assert rows(connection) == live
 
 
-def test_a_rebuild_says_in_how_many_rows_the_old_tables_differed(head: int, connection: Connection[Any], database: str) -> None:
+def test_a_rebuild_says_in_how_many_rows_the_old_tables_differed(
+    head: int, connection: Connection[Any], database: str
+) -> None:
     assert Rebuild(database).run().differing == 0
     connection.execute("UPDATE roster.groups SET name = 'Damaged' WHERE id = %s", [GROUP])
-    connection.execute("DELETE FROM roster.class_members WHERE class_id = %s AND user_id = %s", [CLASS, USER])
-    connection.execute("INSERT INTO roster.users (id, created_at, version) VALUES (gen_random_uuid(), now(), 1)")
+    connection.execute(
+        "DELETE FROM roster.class_members WHERE class_id = %s AND user_id = %s", [CLASS, USER]
+    )
+    connection.execute(
+        "INSERT INTO roster.users (id, created_at, version) VALUES (gen_random_uuid(), now(), 1)"
+    )
     assert Rebuild(database).run().differing == 3
     assert Rebuild(database).run().differing == 0
 
 
 def test_live_tables_that_are_far_behind_are_not_compared(
-    head: int, roster: Roster, connection: Connection[Any], database: str, monkeypatch: pytest.MonkeyPatch
+    head: int,
+    roster: Roster,
+    connection: Connection[Any],
+    database: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(rebuild, "BATCH", 3)
     for _ in range(5):
@@ -79,7 +113,11 @@ def test_live_tables_that_are_far_behind_are_not_compared(
 
 
 def test_while_it_switches_nobody_reads_or_projects_into_the_old_tables(
-    head: int, roster: Roster, connection: Connection[Any], database: str, monkeypatch: pytest.MonkeyPatch
+    head: int,
+    roster: Roster,
+    connection: Connection[Any],
+    database: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     real, refused = switch.switch, list[str]()
     roster.register_user(uuid4(), by())
@@ -88,7 +126,9 @@ def test_while_it_switches_nobody_reads_or_projects_into_the_old_tables(
         roster.register_user(uuid4(), by())
         with psycopg.connect(database, autocommit=True) as other:
             other.execute("SET lock_timeout = '50ms'")
-            reads = [partial(other.execute, f"SELECT FROM roster.{table}") for table in shadow.TABLES]
+            reads = [
+                partial(other.execute, f"SELECT FROM roster.{table}") for table in shadow.TABLES
+            ]
             attempts: list[Callable[[], Any]] = [partial(project_all, other), *reads]
             for attempt in attempts:
                 with pytest.raises(psycopg.errors.LockNotAvailable):
@@ -104,7 +144,11 @@ def test_while_it_switches_nobody_reads_or_projects_into_the_old_tables(
 
 
 def test_it_switches_though_events_never_stop_coming(
-    head: int, roster: Roster, connection: Connection[Any], database: str, monkeypatch: pytest.MonkeyPatch
+    head: int,
+    roster: Roster,
+    connection: Connection[Any],
+    database: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls = list[int]()
 
@@ -119,7 +163,9 @@ def test_it_switches_though_events_never_stop_coming(
     assert list(verify_tables(database)) == []
 
 
-def test_a_transaction_older_than_the_new_tables_never_finds_them_half_empty(head: int, connection: Connection[Any], database: str) -> None:
+def test_a_transaction_older_than_the_new_tables_never_finds_them_half_empty(
+    head: int, connection: Connection[Any], database: str
+) -> None:
     with psycopg.connect(database) as reader, ThreadPoolExecutor(1) as threads:
         reader.isolation_level = IsolationLevel.REPEATABLE_READ
         # A snapshot, and no lock on any read table: only the snapshot can hold up the switch.
@@ -127,7 +173,10 @@ def test_a_transaction_older_than_the_new_tables_never_finds_them_half_empty(hea
         rebuilding = threads.submit(Rebuild(database).run)
         eventually(lambda: rebuild.state(connection).compare_seconds is not None)
         assert not rebuilding.done()
-        found = {table: len(reader.execute(f"SELECT FROM roster.{table}").fetchall()) for table in ("groups", "users", "class_members")}
+        found = {
+            table: len(reader.execute(f"SELECT FROM roster.{table}").fetchall())
+            for table in ("groups", "users", "class_members")
+        }
         assert found == {table: len(rows(connection)[table]) for table in found}
         reader.commit()
         assert rebuilding.result().state == "done"
@@ -147,10 +196,15 @@ def test_a_transaction_that_stays_in_the_way_is_named(
     assert rows(connection) == live
 
 
-def test_prepared_statements_cursors_and_pipelines_live_through_switches(head: int, connection: Connection[Any], database: str) -> None:
+def test_prepared_statements_cursors_and_pipelines_live_through_switches(
+    head: int, connection: Connection[Any], database: str
+) -> None:
     expected = len(rows(connection)["class_members"])
     statement = "SELECT id, role FROM roster.class_members WHERE class_id <> %s"
-    with psycopg.connect(database, autocommit=True, prepare_threshold=0) as reader, ThreadPoolExecutor(1) as threads:
+    with (
+        psycopg.connect(database, autocommit=True, prepare_threshold=0) as reader,
+        ThreadPoolExecutor(1) as threads,
+    ):
         for _ in range(3):
             assert Rebuild(database).run().state == "done"
             with reader.pipeline():
@@ -184,7 +238,13 @@ STEPS: list[tuple[Any, str]] = [
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize(("module", "step"), STEPS, ids=[step for _, step in STEPS])
 def test_a_crash_at_any_step_leaves_the_old_tables_and_the_next_rebuild_works(
-    head: int, connection: Connection[Any], database: str, monkeypatch: pytest.MonkeyPatch, module: Any, step: str, after: bool
+    head: int,
+    connection: Connection[Any],
+    database: str,
+    monkeypatch: pytest.MonkeyPatch,
+    module: Any,
+    step: str,
+    after: bool,
 ) -> None:
     connection.execute("UPDATE roster.groups SET name = 'by hand'")
     live = rows(connection)
@@ -210,10 +270,19 @@ def test_a_cancel_interrupts_the_statement_it_is_in(
     head: int, connection: Connection[Any], database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     live = rows(connection)
-    monkeypatch.setattr(shadow, "complete", lambda rebuilding: rebuilding.execute("SELECT pg_sleep(60)"))
+    monkeypatch.setattr(
+        shadow, "complete", lambda rebuilding: rebuilding.execute("SELECT pg_sleep(60)")
+    )
     with ThreadPoolExecutor(1) as threads:
         rebuilding = threads.submit(Rebuild(database).run)
-        eventually(lambda: connection.execute("SELECT FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)'").fetchone() is not None)
+        eventually(
+            lambda: (
+                connection.execute(
+                    "SELECT FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)'"
+                ).fetchone()
+                is not None
+            )
+        )
         assert rebuild.cancel(connection)
         assert rebuilding.result(30).state == "cancelled"
     assert rows(connection) == live
@@ -232,12 +301,21 @@ def test_a_cancel_interrupts_the_statement_it_is_in(
     ],
 )
 def test_a_rebuild_names_the_very_position_that_fails_in_the_midst_of_a_large_range(
-    head: int, roster: Roster, connection: Connection[Any], database: str, topic: str, state: bytes | None, ids: dict[str, Any]
+    head: int,
+    roster: Roster,
+    connection: Connection[Any],
+    database: str,
+    topic: str,
+    state: bytes | None,
+    ids: dict[str, Any],
 ) -> None:
     bad = insert_event(connection, topic, EventCodec(), state, **ids)
     if topic == "UserRegistered":
         connection.execute("ALTER TABLE log.events DISABLE TRIGGER events_append_only")
-        connection.execute("UPDATE log.events SET originator_id = %s, originator_version = 99 WHERE notification_id = %s", [USER, bad])
+        connection.execute(
+            "UPDATE log.events SET originator_id = %s, originator_version = 99 WHERE notification_id = %s",
+            [USER, bad],
+        )
     for _ in range(20):
         roster.register_user(uuid4(), by())
     live = rows(connection)
@@ -305,7 +383,9 @@ def test_a_role_without_rights_on_statistics_sees_old_transactions_of_others(
         switch.refuse_older_snapshots(own, moment)
 
 
-def test_privileges_on_columns_and_the_right_to_pass_them_on_survive(head: int, connection: Connection[Any], database: str) -> None:
+def test_privileges_on_columns_and_the_right_to_pass_them_on_survive(
+    head: int, connection: Connection[Any], database: str
+) -> None:
     role = f"reader_{uuid4().hex[:8]}"
     connection.execute(f"CREATE ROLE {role}")
     privileges: Callable[[], Any] = lambda: connection.execute(  # noqa: E731

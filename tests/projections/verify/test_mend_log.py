@@ -48,7 +48,9 @@ def damage(connection: Connection[Any], table: str, statement: str) -> None:
     connection.execute(f"ALTER TABLE log.{table} ENABLE ALWAYS TRIGGER {table}_append_only")
 
 
-def test_there_is_nothing_to_mend_in_a_log_that_is_whole(head: int, connection: Connection[Any]) -> None:
+def test_there_is_nothing_to_mend_in_a_log_that_is_whole(
+    head: int, connection: Connection[Any]
+) -> None:
     before = connection.execute("SELECT xmin, * FROM log.events").fetchall()
     assert not mend(connection)
     assert connection.execute("SELECT xmin, * FROM log.events").fetchall() == before
@@ -58,7 +60,9 @@ def test_an_empty_log_is_whole(connection: Connection[Any]) -> None:
     assert not mend(connection)
 
 
-def test_every_column_is_derived_again(head: int, connection: Connection[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_column_is_derived_again(
+    head: int, connection: Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(stretch, "LENGTH", 5)
     assert WRONG.keys() == set(INDEX)
     before = connection.execute(EVERYTHING).fetchall(), connection.execute(ENDINGS).fetchall()
@@ -75,7 +79,10 @@ def test_every_column_is_derived_again(head: int, connection: Connection[Any], m
             mended = mend(connection)
             assert (mended.columns, mended.indexes) == (found.columns, [])
             assert connection.execute(COVERED).fetchall() == covered
-            assert (connection.execute(EVERYTHING).fetchall(), connection.execute(ENDINGS).fetchall()) == before
+            assert (
+                connection.execute(EVERYTHING).fetchall(),
+                connection.execute(ENDINGS).fetchall(),
+            ) == before
     assert verify_log(connection).position == head
 
 
@@ -91,7 +98,9 @@ def test_every_column_is_derived_again(head: int, connection: Connection[Any], m
         "INSERT INTO log.endings SELECT 0, topic, class_id, user_id, group_id, role FROM log.endings",
     ],
 )
-def test_the_index_of_endings_is_derived_again(head: int, connection: Connection[Any], statement: str) -> None:
+def test_the_index_of_endings_is_derived_again(
+    head: int, connection: Connection[Any], statement: str
+) -> None:
     before = connection.execute(ENDINGS).fetchall()
     damage(connection, "endings", statement)
     assert connection.execute(ENDINGS).fetchall() != before
@@ -102,28 +111,43 @@ def test_the_index_of_endings_is_derived_again(head: int, connection: Connection
     assert verify_log(connection).position == head
 
 
-def test_what_an_older_process_left_out_is_filled_in(head: int, connection: Connection[Any]) -> None:
+def test_what_an_older_process_left_out_is_filled_in(
+    head: int, connection: Connection[Any]
+) -> None:
     """Columns and endings at once: the endings follow from the columns."""
     before = connection.execute(EVERYTHING).fetchall(), connection.execute(ENDINGS).fetchall()
-    damage(connection, "events", "UPDATE log.events SET class_id = NULL, user_id = NULL, group_id = NULL")
+    damage(
+        connection,
+        "events",
+        "UPDATE log.events SET class_id = NULL, user_id = NULL, group_id = NULL",
+    )
     damage(connection, "endings", "DELETE FROM log.endings")
     assert mend(connection)
-    assert (connection.execute(EVERYTHING).fetchall(), connection.execute(ENDINGS).fetchall()) == before
+    assert (
+        connection.execute(EVERYTHING).fetchall(),
+        connection.execute(ENDINGS).fetchall(),
+    ) == before
     assert not mend(connection)
 
 
-def test_each_index_that_is_missing_broken_or_another_one_is_made_anew(head: int, connection: Connection[Any]) -> None:
+def test_each_index_that_is_missing_broken_or_another_one_is_made_anew(
+    head: int, connection: Connection[Any]
+) -> None:
     before = connection.execute(FOUND).fetchall()
     assert {row[0]: row[1] for row in before} == INDEXES
     assert {row[0] for row in before if row[2]} == CONSTRAINTS.keys()
     for name in INDEXES:
         table = f"log.{name.partition('_')[0]}" if name in CONSTRAINTS else ""
         table = table.replace("log.idempotency", "log.idempotency_keys")
-        connection.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}" if table else f"DROP INDEX log.{name}")
+        connection.execute(
+            f"ALTER TABLE {table} DROP CONSTRAINT {name}" if table else f"DROP INDEX log.{name}"
+        )
     assert sorted(mend(connection, dry_run=True).indexes) == sorted(INDEXES)
     assert sorted(mend(connection).indexes) == sorted(INDEXES)
     assert sorted(connection.execute(FOUND).fetchall()) == sorted(before)
-    connection.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'log.events_user_id_idx'::regclass")
+    connection.execute(
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'log.events_user_id_idx'::regclass"
+    )
     connection.execute("DROP INDEX log.events_topic_idx")
     connection.execute("CREATE INDEX events_topic_idx ON log.events (topic)")
     assert mend(connection).indexes == ["events_topic_idx", "events_user_id_idx"]
@@ -132,7 +156,9 @@ def test_each_index_that_is_missing_broken_or_another_one_is_made_anew(head: int
     assert verify_log(connection).position == head
 
 
-def test_the_log_refuses_changes_again_afterwards_and_after_a_mending_that_failed(head: int, connection: Connection[Any]) -> None:
+def test_the_log_refuses_changes_again_afterwards_and_after_a_mending_that_failed(
+    head: int, connection: Connection[Any]
+) -> None:
     damage(connection, "events", "UPDATE log.events SET actor = 'somebody'")
     connection.execute("ALTER TABLE log.events ADD CONSTRAINT stuck CHECK (actor = 'somebody')")
     with pytest.raises(psycopg.errors.CheckViolation):
@@ -152,13 +178,17 @@ def refuses(connection: Connection[Any]) -> None:
     connection.execute("RESET session_replication_role")
 
 
-def test_an_event_that_cannot_be_read_is_named_and_nothing_is_guessed(head: int, connection: Connection[Any]) -> None:
+def test_an_event_that_cannot_be_read_is_named_and_nothing_is_guessed(
+    head: int, connection: Connection[Any]
+) -> None:
     insert_event(connection, "UserRegistered", EventCodec(), b"{}")
     with pytest.raises(LogAltered, match=f"Position {head + 1}"):
         mend(connection)
 
 
-def test_commands_go_on_after_a_mending(roster: Roster, head: int, connection: Connection[Any]) -> None:
+def test_commands_go_on_after_a_mending(
+    roster: Roster, head: int, connection: Connection[Any]
+) -> None:
     damage(connection, "events", "UPDATE log.events SET group_id = NULL")
     assert mend(connection).columns
     assert roster.rename_group(GROUP, "Once more", by()).position == head + 1
@@ -166,7 +196,9 @@ def test_commands_go_on_after_a_mending(roster: Roster, head: int, connection: C
     assert verify_log(connection).position == head + 1
 
 
-def test_the_command_says_what_it_mended(head: int, database: str, connection: Connection[Any]) -> None:
+def test_the_command_says_what_it_mended(
+    head: int, database: str, connection: Connection[Any]
+) -> None:
     assert "nothing to mend" in succeeds("mend", DATABASE_URL=database)
     damage(connection, "events", "UPDATE log.events SET actor = 'somebody'")
     connection.execute("DROP INDEX log.events_topic_idx")
@@ -177,9 +209,15 @@ def test_the_command_says_what_it_mended(head: int, database: str, connection: C
     assert succeeds("verify", "--log", DATABASE_URL=database)
 
 
-def test_an_account_that_may_not_mend_is_told_which_one_may(head: int, database: str, connection: Connection[Any]) -> None:
+def test_an_account_that_may_not_mend_is_told_which_one_may(
+    head: int, database: str, connection: Connection[Any]
+) -> None:
     damage(connection, "events", "UPDATE log.events SET actor = 'somebody'")
     succeeds("roles", "--apply", DATABASE_URL=database)
-    refused = rosterlog("mend", DATABASE_URL=psycopg.conninfo.make_conninfo(database, user="rosterlog_reader"))
+    refused = rosterlog(
+        "mend", DATABASE_URL=psycopg.conninfo.make_conninfo(database, user="rosterlog_reader")
+    )
     assert (refused.returncode, "rosterlog mend as the migrator" in refused.stderr) == (1, True)
-    assert "columns of position" in succeeds("mend", DATABASE_URL=psycopg.conninfo.make_conninfo(database, user="rosterlog_migrator"))
+    assert "columns of position" in succeeds(
+        "mend", DATABASE_URL=psycopg.conninfo.make_conninfo(database, user="rosterlog_migrator")
+    )

@@ -34,25 +34,34 @@ def exchange(connection: Connection[Any], index: str, other: str) -> None:
     with connection.transaction():
         files = dict(
             connection.execute(
-                "SELECT oid::regclass::text, relfilenode FROM pg_class WHERE oid IN (%s::regclass, %s::regclass)", [index, other]
+                "SELECT oid::regclass::text, relfilenode FROM pg_class WHERE oid IN (%s::regclass, %s::regclass)",
+                [index, other],
             ).fetchall()
         )
         for name, file in ((index, files[other]), (other, files[index])):
-            connection.execute("UPDATE pg_class SET relfilenode = %s WHERE oid = %s::regclass", [file, name])
+            connection.execute(
+                "UPDATE pg_class SET relfilenode = %s WHERE oid = %s::regclass", [file, name]
+            )
 
 
 def damage(connection: Connection[Any], roster: Roster) -> None:
     """Let one index miss an event, and put another in the order of descending actors."""
-    missing = "UPDATE pg_index SET indisready = %s WHERE indexrelid = 'log.events_source_idx'::regclass"
+    missing = (
+        "UPDATE pg_index SET indisready = %s WHERE indexrelid = 'log.events_source_idx'::regclass"
+    )
     connection.execute(missing, [False])
     roster.rename_group(GROUP, "South", by())
     connection.execute(missing, [True])
-    connection.execute("CREATE INDEX backwards ON log.events (actor DESC, (notification_id + 0) DESC)")
+    connection.execute(
+        "CREATE INDEX backwards ON log.events (actor DESC, (notification_id + 0) DESC)"
+    )
     exchange(connection, "log.events_actor_place_idx", "log.backwards")
     connection.execute("DROP INDEX log.backwards")
 
 
-def test_sound_indexes_verify_and_those_that_could_not_be_read_are_named(head: int, database: str) -> None:
+def test_sound_indexes_verify_and_those_that_could_not_be_read_are_named(
+    head: int, database: str
+) -> None:
     steps = list[tuple[int, int]]()
     found = verify_indexes([database], lambda done, total: steps.append((done, total)))
     assert found.wrong == []
@@ -66,7 +75,9 @@ def test_an_index_that_lacks_an_entry_and_one_in_another_order_are_found_by_coun
     damage(connection, roster)
     with psycopg.connect(database, autocommit=True) as again:
         again.execute("SET enable_seqscan = off")
-        by_index = again.execute("SELECT count(*) FROM log.events WHERE actor = 'office-7'").fetchone()
+        by_index = again.execute(
+            "SELECT count(*) FROM log.events WHERE actor = 'office-7'"
+        ).fetchone()
     assert by_index == (0,)
     found = wrong(database)
     assert found.keys() == {"log.events_source_idx", "log.events_actor_place_idx"}
@@ -82,7 +93,9 @@ def test_an_index_that_lacks_an_entry_and_one_in_another_order_are_found_by_coun
     assert "the indexes find what is there" in succeeds("verify", DATABASE_URL=database)
 
 
-def test_amcheck_is_asked_where_it_is(head: int, roster: Roster, connection: Connection[Any], database: str) -> None:
+def test_amcheck_is_asked_where_it_is(
+    head: int, roster: Roster, connection: Connection[Any], database: str
+) -> None:
     connection.execute('CREATE SCHEMA "Tools"; CREATE EXTENSION amcheck SCHEMA "Tools"')
     assert verify_indexes([database]).unread == []
     damage(connection, roster)
@@ -91,7 +104,9 @@ def test_amcheck_is_asked_where_it_is(head: int, roster: Roster, connection: Con
     assert all("entries" not in what for what in found.values())
 
 
-def test_an_account_that_may_not_read_a_table_leaves_its_indexes_to_another(head: int, connection: Connection[Any], database: str) -> None:
+def test_an_account_that_may_not_read_a_table_leaves_its_indexes_to_another(
+    head: int, connection: Connection[Any], database: str
+) -> None:
     connection.execute("DROP ROLE IF EXISTS counts_little")
     connection.execute("CREATE ROLE counts_little LOGIN")
     connection.execute("GRANT USAGE ON SCHEMA log TO counts_little")
@@ -106,7 +121,9 @@ def test_an_account_that_may_not_read_a_table_leaves_its_indexes_to_another(head
 
 def test_a_changed_collation_is_a_warning(connection: Connection[Any], database: str) -> None:
     assert changed_collation(connection) is None
-    connection.execute("UPDATE pg_database SET datcollversion = '0.0' WHERE datname = current_database()")
+    connection.execute(
+        "UPDATE pg_database SET datcollversion = '0.0' WHERE datname = current_database()"
+    )
     assert "was of version 0.0 when its indexes were made" in str(changed_collation(connection))
     ended = rosterlog("verify", "--indexes", DATABASE_URL=database)
     assert ended.returncode == 0

@@ -46,7 +46,9 @@ def first_bad(connection: Connection[Any]) -> int:
 
 
 def test_an_untouched_log_verifies_to_its_head(head: int, connection: Connection[Any]) -> None:
-    row = connection.execute("SELECT digest FROM log.events WHERE notification_id = %s", [head]).fetchone()
+    row = connection.execute(
+        "SELECT digest FROM log.events WHERE notification_id = %s", [head]
+    ).fetchone()
     verified = verify_log(connection)
     assert row is not None
     assert (verified.position, verified.digest) == (head, row[0])
@@ -82,25 +84,35 @@ def test_progress_is_told(head: int, connection: Connection[Any]) -> None:
     ],
 )
 @pytest.mark.parametrize("position", [1, 12, -1])
-def test_any_altered_column_of_any_event_is_found_where_it_is(head: int, connection: Connection[Any], change: str, position: int) -> None:
+def test_any_altered_column_of_any_event_is_found_where_it_is(
+    head: int, connection: Connection[Any], change: str, position: int
+) -> None:
     position = position if position > 0 else head
     forge(connection, f"UPDATE log.events SET {change} WHERE notification_id = {position}")
     assert first_bad(connection) == position
 
 
-def test_an_indexed_column_that_was_emptied_is_found(head: int, connection: Connection[Any]) -> None:
-    row = connection.execute("SELECT max(notification_id) FROM log.events WHERE class_id IS NOT NULL").fetchone()
+def test_an_indexed_column_that_was_emptied_is_found(
+    head: int, connection: Connection[Any]
+) -> None:
+    row = connection.execute(
+        "SELECT max(notification_id) FROM log.events WHERE class_id IS NOT NULL"
+    ).fetchone()
     assert row is not None
     forge(connection, f"UPDATE log.events SET group_id = NULL WHERE notification_id = {row[0]}")
     assert first_bad(connection) == row[0]
 
 
-def test_a_removed_event_is_found_even_next_to_the_last(head: int, connection: Connection[Any]) -> None:
+def test_a_removed_event_is_found_even_next_to_the_last(
+    head: int, connection: Connection[Any]
+) -> None:
     forge(connection, f"DELETE FROM log.events WHERE notification_id = {head - 1}")
     assert first_bad(connection) == head - 1
 
 
-def test_a_removed_event_is_found_when_the_others_close_ranks(head: int, connection: Connection[Any]) -> None:
+def test_a_removed_event_is_found_when_the_others_close_ranks(
+    head: int, connection: Connection[Any]
+) -> None:
     forge(
         connection,
         f"DELETE FROM log.events WHERE notification_id = {head - 1}",
@@ -109,7 +121,9 @@ def test_a_removed_event_is_found_when_the_others_close_ranks(head: int, connect
     assert first_bad(connection) == head - 1
 
 
-def test_a_removed_last_event_is_found_when_it_was_projected(head: int, connection: Connection[Any]) -> None:
+def test_a_removed_last_event_is_found_when_it_was_projected(
+    head: int, connection: Connection[Any]
+) -> None:
     forge(connection, f"DELETE FROM log.events WHERE notification_id = {head}")
     assert first_bad(connection) == head
 
@@ -143,12 +157,16 @@ def test_an_inserted_event_is_found(head: int, connection: Connection[Any]) -> N
     assert first_bad(connection) == head + 1
 
 
-def test_an_event_that_cannot_be_read_is_found_even_with_a_right_digest(head: int, connection: Connection[Any]) -> None:
+def test_an_event_that_cannot_be_read_is_found_even_with_a_right_digest(
+    head: int, connection: Connection[Any]
+) -> None:
     assert append_unknown(connection) == head + 1
     assert first_bad(connection) == head + 1
 
 
-def test_a_state_that_cannot_be_read_is_found_even_with_a_right_digest(head: int, connection: Connection[Any]) -> None:
+def test_a_state_that_cannot_be_read_is_found_even_with_a_right_digest(
+    head: int, connection: Connection[Any]
+) -> None:
     insert_event(connection, "UserRegistered", EventCodec(), b"{}")
     assert first_bad(connection) == head + 1
 
@@ -160,25 +178,33 @@ def test_the_first_of_several_altered_positions_is_named_wherever_the_stretches_
         monkeypatch.setattr(stretch, "LENGTH", length)
         assert verify_log(connection).position == head
     forge(connection, "UPDATE log.events SET actor = 'forger' WHERE notification_id IN (9, 14)")
-    forge(connection, "UPDATE log.events SET state = state || ' '::bytea WHERE notification_id = 12")
+    forge(
+        connection, "UPDATE log.events SET state = state || ' '::bytea WHERE notification_id = 12"
+    )
     for length in (1, 2, 3, 7, head):
         monkeypatch.setattr(stretch, "LENGTH", length)
         assert first_bad(connection) == 9
 
 
-def test_several_processes_find_what_one_finds(head: int, connection: Connection[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_processes_find_what_one_finds(
+    head: int, connection: Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(verification, "ALONE", 0)
     monkeypatch.setattr(stretch, "LENGTH", 7)
     assert verify_log(connection).position == head
     group = "(SELECT group_id FROM log.events WHERE notification_id = 1)"
-    row = connection.execute("SELECT max(notification_id) FROM log.events WHERE class_id IS NOT NULL").fetchone()
+    row = connection.execute(
+        "SELECT max(notification_id) FROM log.events WHERE class_id IS NOT NULL"
+    ).fetchone()
     assert row is not None
     forge(connection, f"UPDATE log.events SET group_id = {group} WHERE notification_id = {row[0]}")
     assert first_bad(connection) == row[0]
 
 
 @pytest.mark.parametrize("position", [0, -1, -(2**63)])
-def test_events_before_the_first_position_are_found(head: int, connection: Connection[Any], position: int) -> None:
+def test_events_before_the_first_position_are_found(
+    head: int, connection: Connection[Any], position: int
+) -> None:
     columns = "originator_version, topic, state, recorded_at, digest, user_id, actor, source"
     connection.execute(DECLARED)
     connection.execute(
@@ -200,7 +226,11 @@ def test_events_before_the_first_position_are_found(head: int, connection: Conne
     ],
 )
 def test_an_altered_log_is_found_whatever_the_database_was_taught_to_answer(
-    head: int, connection: Connection[Any], database: str, hostile: str, monkeypatch: pytest.MonkeyPatch
+    head: int,
+    connection: Connection[Any],
+    database: str,
+    hostile: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     connection.execute(hostile.encode())
     name = connection.info.dbname
@@ -214,13 +244,18 @@ def test_an_altered_log_is_found_whatever_the_database_was_taught_to_answer(
         assert first_bad(again) == 12
 
 
-def test_a_chain_that_was_made_anew_shows_against_a_head_that_was_kept(head: int, roster: Roster, connection: Connection[Any]) -> None:
+def test_a_chain_that_was_made_anew_shows_against_a_head_that_was_kept(
+    head: int, roster: Roster, connection: Connection[Any]
+) -> None:
     kept = verify_log(connection)
     roster.register_user(uuid4(), by())
     assert verify_log(connection, against=kept).position == head + 1
     assert verify_log(connection, against=LogHead.read(str(kept))).position == head + 1
     assert verify_log(connection, against=LogHead(0, digest.BEFORE_FIRST)).position == head + 1
-    forge(connection, "UPDATE log.events SET recorded_at = recorded_at - interval '1 hour' WHERE notification_id = 1")
+    forge(
+        connection,
+        "UPDATE log.events SET recorded_at = recorded_at - interval '1 hour' WHERE notification_id = 1",
+    )
     make_chain_anew(connection)
     assert verify_log(connection).position == head + 1
     with pytest.raises(LogAltered, match="another one than the one whose head was kept") as altered:
@@ -228,7 +263,9 @@ def test_a_chain_that_was_made_anew_shows_against_a_head_that_was_kept(head: int
     assert altered.value.position == head
 
 
-def test_a_log_that_lost_its_end_shows_against_a_head_that_was_kept(head: int, roster: Roster, connection: Connection[Any]) -> None:
+def test_a_log_that_lost_its_end_shows_against_a_head_that_was_kept(
+    head: int, roster: Roster, connection: Connection[Any]
+) -> None:
     roster.register_user(uuid4(), by())
     kept = verify_log(connection)
     forge(connection, f"DELETE FROM log.events WHERE notification_id = {head + 1}")
@@ -243,10 +280,16 @@ def make_chain_anew(connection: Connection[Any]) -> None:
     previous = digest.BEFORE_FIRST
     for row in connection.execute(f"SELECT {columns} FROM log.events ORDER BY 1").fetchall():
         previous = digest.link(previous, *row)
-        forge(connection, f"UPDATE log.events SET digest = '\\x{previous.hex()}' WHERE notification_id = {row[0]}")
+        forge(
+            connection,
+            f"UPDATE log.events SET digest = '\\x{previous.hex()}' WHERE notification_id = {row[0]}",
+        )
 
 
-@pytest.mark.parametrize("written", ["", "7", "7:", "7:ab", ":" + "00" * 32, "-1:" + "00" * 32, "7:" + "zz" * 32, "7:" + "00" * 33])
+@pytest.mark.parametrize(
+    "written",
+    ["", "7", "7:", "7:ab", ":" + "00" * 32, "-1:" + "00" * 32, "7:" + "zz" * 32, "7:" + "00" * 33],
+)
 def test_what_is_no_head_is_refused(written: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         LogHead.read(written)
@@ -265,7 +308,9 @@ def test_what_is_no_head_is_refused(written: str) -> None:
         "FROM log.endings WHERE notification_id = {position} LIMIT 1",
     ],
 )
-def test_any_change_of_what_endings_ended_is_found(head: int, connection: Connection[Any], forgery: str) -> None:
+def test_any_change_of_what_endings_ended_is_found(
+    head: int, connection: Connection[Any], forgery: str
+) -> None:
     row = connection.execute("SELECT min(notification_id) FROM log.endings").fetchone()
     assert row is not None
     forge_endings(connection, forgery.format(position=row[0]))
@@ -274,7 +319,8 @@ def test_any_change_of_what_endings_ended_is_found(head: int, connection: Connec
 
 def test_endings_of_no_event_are_found(head: int, connection: Connection[Any]) -> None:
     forge_endings(
-        connection, f"INSERT INTO log.endings VALUES ({head + 5}, 'UserRemoved', gen_random_uuid(), NULL, gen_random_uuid(), NULL)"
+        connection,
+        f"INSERT INTO log.endings VALUES ({head + 5}, 'UserRemoved', gen_random_uuid(), NULL, gen_random_uuid(), NULL)",
     )
     assert first_bad(connection) == head + 5
 
@@ -285,24 +331,39 @@ def forge_endings(connection: Connection[Any], statement: str) -> None:
     connection.execute("ALTER TABLE log.endings ENABLE ALWAYS TRIGGER endings_append_only")
 
 
-@pytest.mark.parametrize("statement", ["UPDATE log.endings SET role = 'teacher'", "DELETE FROM log.endings", "TRUNCATE log.endings"])
-def test_the_database_refuses_to_change_what_endings_ended(head: int, connection: Connection[Any], statement: str) -> None:
+@pytest.mark.parametrize(
+    "statement",
+    ["UPDATE log.endings SET role = 'teacher'", "DELETE FROM log.endings", "TRUNCATE log.endings"],
+)
+def test_the_database_refuses_to_change_what_endings_ended(
+    head: int, connection: Connection[Any], statement: str
+) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):
         connection.execute(statement)
 
 
 def test_a_log_that_was_restored_from_a_backup_verifies(
-    head: int, database: str, connection: Connection[Any], empty_database: str, binaries: Binaries | None
+    head: int,
+    database: str,
+    connection: Connection[Any],
+    empty_database: str,
+    binaries: Binaries | None,
 ) -> None:
     kept = verify_log(connection)
     programs = binaries or Binaries.packaged()
     with psycopg.connect(empty_database, autocommit=True) as restored:
-        dump = subprocess.run([programs["pg_dump"], "--format=custom", database], capture_output=True, check=True)
-        subprocess.run([programs["pg_restore"], "--dbname", empty_database], input=dump.stdout, check=True)
+        dump = subprocess.run(
+            [programs["pg_dump"], "--format=custom", database], capture_output=True, check=True
+        )
+        subprocess.run(
+            [programs["pg_restore"], "--dbname", empty_database], input=dump.stdout, check=True
+        )
         assert verify_log(restored, against=kept) == kept
 
 
-def test_a_log_that_grows_and_is_projected_meanwhile_verifies(head: int, roster: Roster, connection: Connection[Any]) -> None:
+def test_a_log_that_grows_and_is_projected_meanwhile_verifies(
+    head: int, roster: Roster, connection: Connection[Any]
+) -> None:
     def meanwhile(*_: int) -> None:
         user, class_id = uuid4(), uuid4()
         roster.register_user(user, by())

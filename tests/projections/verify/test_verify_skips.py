@@ -18,13 +18,19 @@ def found(database: str) -> list[tuple[int, str]]:
     return [(skip.position, skip.what) for skip in verify_skips(database)]
 
 
-def test_skips_that_had_to_be_are_right_and_nothing_stays_of_the_trial(roster: Roster, connection: Connection[Any], database: str) -> None:
+def test_skips_that_had_to_be_are_right_and_nothing_stays_of_the_trial(
+    roster: Roster, connection: Connection[Any], database: str
+) -> None:
     head = record_everything(roster)
     assert found(database) == []
     states = (b"{", b'{"role":"principal"}', b"\xff")
     bad = []
     for state in states:
-        bad.append(insert_event(connection, "RoleChanged", EventCodec(), state, class_id=CLASS, user_id=USER))
+        bad.append(
+            insert_event(
+                connection, "RoleChanged", EventCodec(), state, class_id=CLASS, user_id=USER
+            )
+        )
         assert skip_failing(connection) == bad[-1]
         project_all(connection)
     bad.append(append_unknown(connection))
@@ -37,14 +43,25 @@ def test_skips_that_had_to_be_are_right_and_nothing_stays_of_the_trial(roster: R
     before = rows(connection)
     assert found(database) == []
     assert rows(connection) == before
-    assert connection.execute("SELECT count(*) FROM log.skips WHERE taken_back_at IS NULL").fetchone() == (5,)
-    assert connection.execute("SELECT FROM pg_class WHERE relnamespace = 'roster_shadow'::regnamespace").fetchall() == []
+    assert connection.execute(
+        "SELECT count(*) FROM log.skips WHERE taken_back_at IS NULL"
+    ).fetchone() == (5,)
+    assert (
+        connection.execute(
+            "SELECT FROM pg_class WHERE relnamespace = 'roster_shadow'::regnamespace"
+        ).fetchall()
+        == []
+    )
 
 
-def test_every_event_that_can_be_projected_is_no_event_to_skip(roster: Roster, connection: Connection[Any], database: str) -> None:
+def test_every_event_that_can_be_projected_is_no_event_to_skip(
+    roster: Roster, connection: Connection[Any], database: str
+) -> None:
     head = record_everything(roster)
     skip_recorded(connection, *range(1, head + 1))
-    assert [position for position, what in found(database) if "can be projected" in what] == list(range(1, head + 1))
+    assert [position for position, what in found(database) if "can be projected" in what] == list(
+        range(1, head + 1)
+    )
 
 
 @pytest.mark.parametrize(
@@ -58,7 +75,9 @@ def test_every_event_that_can_be_projected_is_no_event_to_skip(roster: Roster, c
         ("actor = 'a@b'", "actor must be an opaque id"),
     ],
 )
-def test_a_record_that_does_not_agree_with_its_event_is_found(connection: Connection[Any], database: str, forgery: str, what: str) -> None:
+def test_a_record_that_does_not_agree_with_its_event_is_found(
+    connection: Connection[Any], database: str, forgery: str, what: str
+) -> None:
     append_unknown(connection)
     skip_failing(connection)
     assert found(database) == []
@@ -71,14 +90,19 @@ def test_a_forged_skip_fails_the_verification_and_one_that_is_taken_back_does_no
     roster: Roster, connection: Connection[Any], database: str
 ) -> None:
     record_everything(roster)
-    withdrawn = connection.execute("SELECT max(notification_id) FROM log.events WHERE topic = 'MemberWithdrawn'").fetchone()
+    withdrawn = connection.execute(
+        "SELECT max(notification_id) FROM log.events WHERE topic = 'MemberWithdrawn'"
+    ).fetchone()
     assert withdrawn is not None
     skip_recorded(connection, withdrawn[0])
     project_all(connection)
     for options in ([], ["--tables"]):
         ended = rosterlog("verify", *options, DATABASE_URL=database)
         assert ended.returncode == 1
-        assert f"the skip of position {withdrawn[0]} (MemberWithdrawn): the event can be projected" in ended.stdout
+        assert (
+            f"the skip of position {withdrawn[0]} (MemberWithdrawn): the event can be projected"
+            in ended.stdout
+        )
     succeeds("project", "--unskip", str(withdrawn[0]), DATABASE_URL=database)
     succeeds("rebuild", DATABASE_URL=database)
     assert "skipped" not in succeeds("verify", DATABASE_URL=database)

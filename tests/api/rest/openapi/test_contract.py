@@ -27,20 +27,34 @@ CHECKS = [
 GOOD, BAD = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
 DOCUMENT = schemathesis.openapi.from_dict(create_app(lambda: "").openapi())
 OPERATIONS: dict[str, Any] = {
-    found.ok().definition.raw["operationId"]: found.ok() for found in cast("Iterator[Any]", DOCUMENT.get_all_operations())
+    found.ok().definition.raw["operationId"]: found.ok()
+    for found in cast("Iterator[Any]", DOCUMENT.get_all_operations())
 }
 UNREFUSING = {"isAlive", "isReady", "getStarted", "explainProblem"}
 """Those that no request is wrong for."""
-CASES = [(name, mode) for mode in (GOOD, BAD) for name in OPERATIONS if mode is GOOD or name not in UNREFUSING]
+CASES = [
+    (name, mode)
+    for mode in (GOOD, BAD)
+    for name in OPERATIONS
+    if mode is GOOD or name not in UNREFUSING
+]
 
 
-@pytest.mark.parametrize(("operation", "mode"), CASES, ids=[f"{mode.value} {name}" for name, mode in CASES])
+@pytest.mark.parametrize(
+    ("operation", "mode"), CASES, ids=[f"{mode.value} {name}" for name, mode in CASES]
+)
 def test_every_answer_is_as_documented(operation: str, mode: GenerationMode, shared: Api) -> None:
     class_id = shared.new_class()
     real = {"class_id": class_id, "group_id": shared.new_group(), "user_id": shared.enrol(class_id)}
 
     @seed(20261124)
-    @settings(max_examples=EXAMPLES, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
     @given(data=st.data())
     def ask(data: st.DataObject) -> None:
         case = data.draw(OPERATIONS[operation].as_strategy(generation_mode=mode))
@@ -48,7 +62,8 @@ def test_every_answer_is_as_documented(operation: str, mode: GenerationMode, sha
             for place in (case.path_parameters, case.body):
                 if isinstance(place, dict):
                     place.update({name: value for name, value in real.items() if name in place})
-        # Waiting for a position that never comes takes its time, and ends with a 503 as documented: tests/api/reading/test_visibility.py.
+        # Waiting for a position that never comes takes its time, and ends with a 503 as documented:
+        # tests/api/reading/test_visibility.py.
         (case.query or {}).pop("min_position", None)
         case.call_and_validate(base_url=str(shared.base_url), checks=CHECKS)
 
@@ -56,4 +71,10 @@ def test_every_answer_is_as_documented(operation: str, mode: GenerationMode, sha
 
 
 def test_every_operation_is_tried() -> None:
-    assert {"createClass", "enrolMember", "getClassHistory", "startRebuild", "getMetrics"} <= OPERATIONS.keys()
+    assert {
+        "createClass",
+        "enrolMember",
+        "getClassHistory",
+        "startRebuild",
+        "getMetrics",
+    } <= OPERATIONS.keys()

@@ -39,21 +39,39 @@ def test_the_page_names_no_other_host_and_has_all_that_it_loads(shared: Api, pag
 
 def test_only_the_pages_own_scripts_run(shared: Api, page: str) -> None:
     policy = directives(shared)
-    assert policy["default-src"] == policy["frame-ancestors"] == policy["base-uri"] == policy["form-action"] == ["'none'"]
+    assert (
+        policy["default-src"]
+        == policy["frame-ancestors"]
+        == policy["base-uri"]
+        == policy["form-action"]
+        == ["'none'"]
+    )
     (inline,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
-    assert policy["script-src"] == ["'self'", f"'sha256-{base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()}'"]
+    assert policy["script-src"] == [
+        "'self'",
+        f"'sha256-{base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()}'",
+    ]
     assert policy["connect-src"] == ["'self'"]
-    assert {source for sources in policy.values() for source in sources if ":" in source} == {"data:"}
+    assert {source for sources in policy.values() for source in sources if ":" in source} == {
+        "data:"
+    }
     assert not re.search(r"\son\w+=", page)
 
 
 def test_each_answer_has_its_own_headers(shared: Api) -> None:
-    counts = [len(done(shared.get("/docs"), 200).headers.get_list("x-request-id")) for _ in range(3)]
+    counts = [
+        len(done(shared.get("/docs"), 200).headers.get_list("x-request-id")) for _ in range(3)
+    ]
     assert counts == [1, 1, 1]
 
 
 def test_what_is_beside_the_pages_files_is_not_served(shared: Api) -> None:
-    for path in ("/docs/files/", "/docs/files/no-such.js", "/docs/files/..%2fcore.py", "/docs/files/%2e%2e/core.py"):
+    for path in (
+        "/docs/files/",
+        "/docs/files/no-such.js",
+        "/docs/files/..%2fcore.py",
+        "/docs/files/%2e%2e/core.py",
+    ):
         problem(shared.get(path), 404, "not-found")
 
 

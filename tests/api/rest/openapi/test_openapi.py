@@ -65,7 +65,9 @@ class Document:
         return found
 
     def check(self, value: object, schema: str) -> None:
-        Draft202012Validator({"$ref": f"#/components/schemas/{schema}", "components": self.whole["components"]}).validate(value)
+        Draft202012Validator(
+            {"$ref": f"#/components/schemas/{schema}", "components": self.whole["components"]}
+        ).validate(value)
 
 
 @pytest.fixture(scope="module")
@@ -73,20 +75,37 @@ def document(shared: Api) -> Document:
     return Document(shared.read("/openapi.json"))
 
 
-def test_operations_and_types_have_the_names_that_programs_are_generated_from(document: Document) -> None:
+def test_operations_and_types_have_the_names_that_programs_are_generated_from(
+    document: Document,
+) -> None:
     assert document.operations.keys() >= OPERATIONS.keys() | ANSWERS.keys() | OTHERS
-    types = {"Class", "NewClass", "ClassMember", "NewClassMember", "ClassList", "Membership", "Event", "Problem"}
+    types = {
+        "Class",
+        "NewClass",
+        "ClassMember",
+        "NewClassMember",
+        "ClassList",
+        "Membership",
+        "Event",
+        "Problem",
+    }
     assert document.schemas.keys() >= types
     for operation, schema in OPERATIONS.items():
-        body = document.operations[operation]["requestBody"]["content"]["application/json"]["schema"]
+        body = document.operations[operation]["requestBody"]["content"]["application/json"][
+            "schema"
+        ]
         assert body == {"$ref": f"#/components/schemas/{schema}"}
     for operation, schema in ANSWERS.items():
-        answer = document.operations[operation]["responses"]["200"]["content"]["application/json"]["schema"]
+        answer = document.operations[operation]["responses"]["200"]["content"]["application/json"][
+            "schema"
+        ]
         assert answer == {"$ref": f"#/components/schemas/{schema}"}
 
 
 def test_an_operation_has_one_name(document: Document) -> None:
-    assert len(document.operations) == sum(len(methods) for methods in document.whole["paths"].values())
+    assert len(document.operations) == sum(
+        len(methods) for methods in document.whole["paths"].values()
+    )
     assert all(re.fullmatch("[a-z]+([A-Z][a-z]+)*", operation) for operation in document.operations)
 
 
@@ -109,12 +128,23 @@ def test_every_refusal_is_documented_as_a_problem(document: Document) -> None:
 
 def test_answers_document_their_headers(document: Document) -> None:
     for name in ANSWERS:
-        assert document.operations[name]["responses"]["200"]["headers"].keys() >= {"ETag", "Roster-Position"}, name
+        assert document.operations[name]["responses"]["200"]["headers"].keys() >= {
+            "ETag",
+            "Roster-Position",
+        }, name
         assert document.operations[name]["responses"]["304"], name
 
 
 def test_every_type_is_described_and_has_an_example_that_keeps_to_it(document: Document) -> None:
-    for schema in {*OPERATIONS.values(), "Group", "User", "Class", "ClassMember", "Membership", "Event"}:
+    for schema in {
+        *OPERATIONS.values(),
+        "Group",
+        "User",
+        "Class",
+        "ClassMember",
+        "Membership",
+        "Event",
+    }:
         assert document.schemas[schema]["description"]
         document.check(document.example(schema), schema)
 
@@ -123,12 +153,18 @@ def test_every_type_is_described_and_has_an_example_that_keeps_to_it(document: D
 def ids(shared: Api, document: Document) -> dict[str, str]:
     """Run every example, and return the ids that it was about."""
     new_class, member = document.example("NewClass"), document.example("NewClassMember")
-    ids = {"group_id": new_class["group_id"], "class_id": new_class["id"], "user_id": member["user_id"]}
+    ids = {
+        "group_id": new_class["group_id"],
+        "class_id": new_class["id"],
+        "user_id": member["user_id"],
+    }
     for operation, schema in OPERATIONS.items():
         method, path = document.paths[operation]
         response = shared.request(method, path.format(**ids), json=document.example(schema))
         assert response.status_code == (201 if method == "post" else 200), response.text
-        answer = document.operations[operation]["responses"][str(response.status_code)]["content"]["application/json"]["schema"]
+        answer = document.operations[operation]["responses"][str(response.status_code)]["content"][
+            "application/json"
+        ]["schema"]
         document.check(response.json(), answer["$ref"].rpartition("/")[2])
     return ids
 
@@ -149,11 +185,18 @@ def test_real_answers_keep_to_the_documented_schema(
     assert not undocumented
 
 
-def test_problems_that_say_more_are_problems_too(shared: Api, document: Document, ids: dict[str, str]) -> None:
-    for operation, items in (("enrolMany", [{"user_id": ids["user_id"]}]), ("registerMany", [{"id": ids["class_id"]}])):
+def test_problems_that_say_more_are_problems_too(
+    shared: Api, document: Document, ids: dict[str, str]
+) -> None:
+    for operation, items in (
+        ("enrolMany", [{"user_id": ids["user_id"]}]),
+        ("registerMany", [{"id": ids["class_id"]}]),
+    ):
         (content,) = document.operations[operation]["responses"]["409"]["content"].values()
         name = content["schema"]["$ref"].rpartition("/")[2]
-        refusal = shared.post(document.paths[operation][1], json={"items": items}, params={"atomic": "true"}).json()
+        refusal = shared.post(
+            document.paths[operation][1], json={"items": items}, params={"atomic": "true"}
+        ).json()
         document.check(refusal, name)
         document.check(refusal, "Problem")
         assert refusal.keys() == document.schemas[name]["properties"].keys()
@@ -166,7 +209,9 @@ def test_problems_that_say_more_are_problems_too(shared: Api, document: Document
         ("/", "Start"), ("/healthz", "Alive"), ("/readyz", "Ready"),
     ],
 )  # fmt: skip
-def test_what_operators_read_keeps_to_the_documented_schema(shared: Api, document: Document, path: str, schema: str) -> None:
+def test_what_operators_read_keeps_to_the_documented_schema(
+    shared: Api, document: Document, path: str, schema: str
+) -> None:
     document.check(shared.read(path), schema)
 
 
@@ -181,5 +226,9 @@ def test_real_refusals_keep_to_the_documented_schema(shared: Api, document: Docu
         document.check(refusal, "Problem")
 
 
-def test_what_is_recorded_and_not_yet_visible_keeps_to_the_documented_schema(shared: Api, document: Document) -> None:
-    document.check(done(shared.post("/v1/users", headers={"Prefer": "respond-async"}), 202).json(), "Accepted")
+def test_what_is_recorded_and_not_yet_visible_keeps_to_the_documented_schema(
+    shared: Api, document: Document
+) -> None:
+    document.check(
+        done(shared.post("/v1/users", headers={"Prefer": "respond-async"}), 202).json(), "Accepted"
+    )

@@ -24,10 +24,19 @@ from tests.api.client import Api, done, problem, unknown_id
 DOCUMENT: dict[str, Any] = create_app(lambda: "").openapi()
 SCHEMAS: dict[str, dict[str, Any]] = DOCUMENT["components"]["schemas"]
 OPERATIONS: dict[str, dict[str, Any]] = {
-    operation["operationId"]: operation for methods in DOCUMENT["paths"].values() for operation in methods.values()
+    operation["operationId"]: operation
+    for methods in DOCUMENT["paths"].values()
+    for operation in methods.values()
 }
 NULL = {"type": "null"}
-FREE = {"Class.settings", "NewClass.settings", "ClassChange.settings", "EventFields.settings", "DiffObject.from", "DiffObject.to"}
+FREE = {
+    "Class.settings",
+    "NewClass.settings",
+    "ClassChange.settings",
+    "EventFields.settings",
+    "DiffObject.from",
+    "DiffObject.to",
+}
 """Objects whose fields are up to the caller."""
 ANY_TEXT = {
     "ClassList.next_cursor", "ClassMemberList.next_cursor", "EventList.next_cursor", "GroupList.next_cursor",
@@ -42,7 +51,8 @@ ANY_TEXT = {
     "Start.api", "Start.openapi", "Start.health", "Start.ready", "Start.metrics", "Start.classes",
     # Of an event that this release may not know, from the log itself.
     "Skip.topic",
-    # More rules come with releases, and an older client shall still read why it was refused: ProblemType lists those of this one.
+    # More rules come with releases, and an older client shall still read why it was refused:
+    # ProblemType lists those of this one.
     "Problem.type",
     # What the caller wrote, where it may be an id.
     "EnrolmentOutcome.class_id", "EnrolmentOutcome.user_id", "RegistrationOutcome.id",
@@ -59,7 +69,11 @@ def properties() -> Iterator[tuple[str, dict[str, Any]]]:
 def kinds(schema: dict[str, Any]) -> list[dict[str, Any]]:
     """Return what a value may be, besides null; of a list, its items."""
     found = [kind for kind in schema.get("anyOf", [schema]) if kind != NULL]
-    return [inner for kind in found for inner in (kinds(kind["items"]) if kind.get("type") == "array" else [kind])]
+    return [
+        inner
+        for kind in found
+        for inner in (kinds(kind["items"]) if kind.get("type") == "array" else [kind])
+    ]
 
 
 def answers() -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -70,7 +84,10 @@ def answers() -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 def test_no_two_parameters_of_an_operation_have_one_name() -> None:
     for name, operation in OPERATIONS.items():
-        counts = Counter(parameter["name"].replace("-", "_").lower() for parameter in operation.get("parameters", ()))
+        counts = Counter(
+            parameter["name"].replace("-", "_").lower()
+            for parameter in operation.get("parameters", ())
+        )
         assert not [parameter for parameter, count in counts.items() if count > 1], name
 
 
@@ -85,9 +102,14 @@ def test_an_answer_has_one_type_for_each_status_and_media_type_and_json_comes_fi
         content = answer.get("content", {})
         for media_type, kind in content.items():
             schema = kind["schema"]
-            assert ("$ref" in schema) == media_type.endswith("json") or schema == {"type": "string"}, (name, status, media_type)
+            assert ("$ref" in schema) == media_type.endswith("json") or schema == {
+                "type": "string"
+            }, (name, status, media_type)
             assert "anyOf" not in schema, (name, status, media_type)
-        assert not content or len(content) == 1 or next(iter(content)) == "application/json", (name, status)
+        assert not content or len(content) == 1 or next(iter(content)) == "application/json", (
+            name,
+            status,
+        )
         assert bool(content) == (status not in {"204", "304"}), (name, status)
 
 
@@ -113,8 +135,14 @@ def test_texts_that_are_one_of_a_list_say_which() -> None:
 def test_event_types_are_those_that_are_recorded_and_can_be_asked_for() -> None:
     assert SCHEMAS["EventType"]["enum"] == sorted(EventCodec().topics)
     for name in ("getHistory", "getClassHistory", "getUserHistory", "getGroupHistory"):
-        (asked,) = [parameter for parameter in OPERATIONS[name]["parameters"] if parameter["name"] == "type"]
-        assert asked["schema"]["$ref"] == SCHEMAS["Event"]["properties"]["type"]["$ref"] == "#/components/schemas/EventType"
+        (asked,) = [
+            parameter for parameter in OPERATIONS[name]["parameters"] if parameter["name"] == "type"
+        ]
+        assert (
+            asked["schema"]["$ref"]
+            == SCHEMAS["Event"]["properties"]["type"]["$ref"]
+            == "#/components/schemas/EventType"
+        )
 
 
 def test_before_and_after_have_the_fields_that_events_change() -> None:
@@ -124,8 +152,14 @@ def test_before_and_after_have_the_fields_that_events_change() -> None:
         for event in vars(aggregate).values()
         if isinstance(event, type) and issubclass(event, RosterEvent)
     ]
-    about = {field.name for field in fields(RosterEvent)} | {"originator_topic", "user_id", "effective_on"}
-    changed = {field.name.removeprefix("previous_") for event in events for field in fields(event)} - about
+    about = {field.name for field in fields(RosterEvent)} | {
+        "originator_topic",
+        "user_id",
+        "effective_on",
+    }
+    changed = {
+        field.name.removeprefix("previous_") for event in events for field in fields(event)
+    } - about
     assert changed | {"archived"} == EventFields.model_fields.keys()
 
 
@@ -137,7 +171,11 @@ def test_the_document_is_the_same_for_the_command_line_and_the_service() -> None
     programs = ("", "import api.cli; ")
     said = {
         subprocess.run(
-            [sys.executable, "-c", f"{first}from api.app import create_app; print(create_app(lambda: '').openapi())"],
+            [
+                sys.executable,
+                "-c",
+                f"{first}from api.app import create_app; print(create_app(lambda: '').openapi())",
+            ],
             cwd=Path(__file__).parents[4],
             stdout=subprocess.PIPE,
             check=True,
@@ -150,11 +188,16 @@ def test_the_document_is_the_same_for_the_command_line_and_the_service() -> None
 def test_what_may_be_degraded_is_listed() -> None:
     words = SCHEMAS["Ready"]["properties"]["degraded"]["items"]["enum"]
     assert set(words) == DEGRADED.keys()
-    assert SCHEMAS["Ready"]["properties"]["state"]["enum"] == [*SCHEMAS["Projections"]["properties"]["state"]["enum"], UNKNOWN]
+    assert SCHEMAS["Ready"]["properties"]["state"]["enum"] == [
+        *SCHEMAS["Projections"]["properties"]["state"]["enum"],
+        UNKNOWN,
+    ]
 
 
 def test_problem_types_are_those_that_are_explained() -> None:
-    assert SCHEMAS["ProblemType"]["enum"] == [f"/problems/{rule}" for rule in sorted(explanations())]
+    assert SCHEMAS["ProblemType"]["enum"] == [
+        f"/problems/{rule}" for rule in sorted(explanations())
+    ]
     assert set(SCHEMAS["Problem"]["required"]) == set(SCHEMAS["Problem"]["properties"])
 
 
@@ -175,8 +218,22 @@ def test_tags_and_paths_stand_in_the_order_of_the_tour() -> None:
     assert all(len(operation["tags"]) == 1 for operation in OPERATIONS.values())
     order = [list(TAGS).index(operation["tags"][0]) for operation in OPERATIONS.values()]
     assert order == sorted(order)
-    tour = Path(__file__).parents[4].joinpath("README.md").read_text(encoding="utf-8").partition("## A tour with curl")[2]
-    calls = ("/v1/groups --json", "/v1/classes --json", "/v1/users --json", "/members ", "/v1/enrolments", "/v1/history", "/v1/projections")
+    tour = (
+        Path(__file__)
+        .parents[4]
+        .joinpath("README.md")
+        .read_text(encoding="utf-8")
+        .partition("## A tour with curl")[2]
+    )
+    calls = (
+        "/v1/groups --json",
+        "/v1/classes --json",
+        "/v1/users --json",
+        "/members ",
+        "/v1/enrolments",
+        "/v1/history",
+        "/v1/projections",
+    )
     places = [tour.index(call) for call in calls]
     assert places == sorted(places)
     assert len(calls) == len(TAGS)
@@ -187,8 +244,18 @@ def test_an_operations_title_is_its_id() -> None:
 
 
 def test_a_body_may_be_left_out_where_none_of_its_fields_is_needed(shared: Api) -> None:
-    optional = {name for name, operation in OPERATIONS.items() if operation.get("requestBody", {}).get("required") is False}
-    assert optional == {"registerUser", "changeClass", "archiveClass", "restoreClass", "startRebuild"}
+    optional = {
+        name
+        for name, operation in OPERATIONS.items()
+        if operation.get("requestBody", {}).get("required") is False
+    }
+    assert optional == {
+        "registerUser",
+        "changeClass",
+        "archiveClass",
+        "restoreClass",
+        "startRebuild",
+    }
     class_id = shared.new_class()
     done(shared.post("/v1/users"), 201)
     done(shared.patch(f"/v1/classes/{class_id}"), 200)
@@ -196,11 +263,17 @@ def test_a_body_may_be_left_out_where_none_of_its_fields_is_needed(shared: Api) 
     done(shared.post(f"/v1/classes/{class_id}/restore"), 200)
 
 
-@pytest.mark.parametrize(("kind", "name"), [("classes", "class_id"), ("users", "user_id"), ("groups", "group_id")])
+@pytest.mark.parametrize(
+    ("kind", "name"), [("classes", "class_id"), ("users", "user_id"), ("groups", "group_id")]
+)
 def test_what_the_path_names_can_not_be_given_again(shared: Api, kind: str, name: str) -> None:
-    made = {"classes": shared.new_class, "users": shared.new_user, "groups": shared.new_group}[kind]()
+    made = {"classes": shared.new_class, "users": shared.new_user, "groups": shared.new_group}[
+        kind
+    ]()
     for again in (made, unknown_id()):
-        (wrong,) = problem(shared.get(f"/v1/{kind}/{made}/history", params={name: again}), 422, "invalid-request")["errors"]
+        (wrong,) = problem(
+            shared.get(f"/v1/{kind}/{made}/history", params={name: again}), 422, "invalid-request"
+        )["errors"]
         assert (wrong["parameter"], wrong["rule"]) == (name, "unknown-field")
 
 
