@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -115,9 +116,9 @@ async def _run(port: int, requests: list[list[bytes]], seconds: float, expected:
     connections = [
         (
             await loop.create_connection(
-                lambda source=source: _Connection(source, expected, until, took), "127.0.0.1", port
+                partial(_Connection, source, expected, until, took), "127.0.0.1", port
             )
-        )[1]  # type: ignore[misc]
+        )[1]
         for source in sources
     ]
     await asyncio.gather(*(connection.done for connection in connections))

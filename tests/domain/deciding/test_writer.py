@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -104,8 +105,8 @@ def test_many_threads_change_one_class_without_conflict(
     for user in users:
         roster.register_user.submit(user, by())
     enrolments: list[Callable[[], object]] = [
-        lambda user=user: roster.enrol(CLASS, user, Role.STUDENT, by()) for user in users
-    ]  # type: ignore[misc]
+        partial(roster.enrol, CLASS, user, Role.STUDENT, by()) for user in users
+    ]
     assert together(*enrolments) == [None] * 32
     versions = connection.execute(
         "SELECT originator_version FROM log.events WHERE class_id = %s ORDER BY notification_id",

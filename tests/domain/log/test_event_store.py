@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from threading import Event
 from typing import Any
 from uuid import UUID, uuid4
@@ -224,9 +225,7 @@ def test_nobody_is_enrolled_after_the_ending_whatever_the_interleaving(
             "ClassArchived": lambda class_=class_: other.archive_class(class_, by()),
             "ClassDeleted": lambda class_=class_: other.delete_class(class_, by()),
         }[ending]
-        refusal, wrong = together(
-            lambda class_=class_, user=user: one.enrol(class_, user, Role.STUDENT, by()), end
-        )  # type: ignore[misc]
+        refusal, wrong = together(partial(one.enrol, class_, user, Role.STUDENT, by()), end)
         assert wrong is None
         assert refusal is None or isinstance(refusal, DomainError)
         enrolled += refusal is None
@@ -276,9 +275,8 @@ def test_two_processes_that_create_the_same_thing_record_it_once(
     for _ in range(ROUNDS):
         user = uuid4()
         results = together(
-            lambda user=user: one.register_user(user, by()),
-            lambda user=user: other.register_user(user, by()),
-        )  # type: ignore[misc]
+            partial(one.register_user, user, by()), partial(other.register_user, user, by())
+        )
         assert results == [None, None]
     assert positions(connection) == list(range(1, ROUNDS + 1))
 
