@@ -9,7 +9,7 @@ from eventsourcing.domain import Aggregate
 from rosterlog.domain import values
 from rosterlog.domain.errors import ClassArchived, EnrolledInOtherRole, MemberUnknown
 from rosterlog.domain.events import RosterAggregate, RosterEvent
-from rosterlog.domain.values import Groups, Provenance, Role, Settings
+from rosterlog.domain.values import Confinement, Provenance, Role, Settings
 
 
 class Class(RosterAggregate):
@@ -140,7 +140,7 @@ class Class(RosterAggregate):
     def lives_in(self) -> UUID:  # noqa: D102
         return self.group_id
 
-    def version_in(self, groups: Groups) -> int:
+    def version_in(self, groups: Confinement) -> int:
         """Return the version without the events of the class's stays in other groups, if the caller is confined to `groups`."""
         if groups is None:
             return self.version

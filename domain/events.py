@@ -9,7 +9,7 @@ from uuid import UUID
 
 from eventsourcing.domain import Aggregate
 
-from rosterlog.domain.values import Groups, Provenance
+from rosterlog.domain.values import Confinement, Provenance
 
 
 class RosterEvent(Aggregate.Event):
@@ -40,7 +40,7 @@ class RosterAggregate(Aggregate):
         """The group that an event of this stream is of, where the event does not say so itself."""
         return None
 
-    def version_in(self, groups: Groups) -> int:  # noqa: ARG002
+    def version_in(self, groups: Confinement) -> int:  # noqa: ARG002
         """Return the version as a caller counts it who is confined to `groups`."""
         return self.version
 

@@ -36,7 +36,7 @@ Settings = dict[str, Any]
 Expected = int | frozenset[int] | None
 """The version that a command relies on, or several, of which any will do; None for any at all."""
 
-Groups = frozenset[UUID] | None
+Confinement = frozenset[UUID] | None
 """The groups that a caller is confined to, None where they may see and change all.
 
 What is of others is to them as if it did not exist.

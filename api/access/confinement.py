@@ -10,21 +10,21 @@ from typing import Any
 
 from starlette.requests import Request
 
-from rosterlog.domain.values import Groups
+from rosterlog.domain.values import Confinement
 
 
-def groups_of(request: Request) -> Groups:
+def groups_of(request: Request) -> Confinement:
     """Return the groups that the caller of a request is confined to, None where to none."""
     principal = getattr(request.state, "principal", None)
-    groups: Groups = principal.groups if principal is not None else None
+    groups: Confinement = principal.groups if principal is not None else None
     return groups
 
 
-def parameters(groups: Groups) -> dict[str, Any]:
+def parameters(groups: Confinement) -> dict[str, Any]:
     """Return the groups as a parameter of a statement; a statement for callers who are not confined has none."""
     return {} if groups is None else {"groups": list(groups)}
 
 
-def question(groups: Groups) -> tuple[str, ...]:
+def question(groups: Confinement) -> tuple[str, ...]:
     """Return the groups as a part of a question that is gathered with others (see `rosterlog.projections.reading.many`)."""
     return () if groups is None else (f"{{{','.join(map(str, groups))}}}",)

@@ -24,7 +24,7 @@ from rosterlog.api.access.keys import (
 )
 from rosterlog.api.settings import Settings
 from rosterlog.domain.errors import InvalidValue
-from rosterlog.domain.values import Groups, Provenance
+from rosterlog.domain.values import Confinement, Provenance
 
 KNOWN_SECONDS = 60
 """How long a token that was checked is not checked again: a withdrawn key ends its tokens this much later."""
@@ -50,7 +50,7 @@ class Principal:
     actor: str
     scopes: frozenset[str]
     expires_at: float
-    groups: Groups = None
+    groups: Confinement = None
 
 
 class Tokens:
@@ -146,7 +146,7 @@ class Tokens:
             else frozenset()
         )
 
-    def _groups(self, claims: dict[str, Any]) -> Groups:
+    def _groups(self, claims: dict[str, Any]) -> Confinement:
         """Return the groups that the token is confined to.
 
         A claim that can't be read is no reason to show everything.
@@ -200,7 +200,7 @@ def make(
     subject: str,
     scopes: list[str],
     lifetime: timedelta,
-    groups: Groups = None,
+    groups: Confinement = None,
 ) -> str:
     """Return a token signed with a local key, for trying and for scripts, confined to `groups`.
 

@@ -9,7 +9,7 @@ from eventsourcing.application import LRUCache
 
 from rosterlog.api.access import confinement
 from rosterlog.api.reading.gathering import Gathering, Row
-from rosterlog.domain.values import Groups
+from rosterlog.domain.values import Confinement
 from rosterlog.projections.reading import many
 
 KEPT = 5_000
@@ -47,10 +47,10 @@ class LiveRosters:
             confined: self._gathered(confined=confined) for confined in (False, True)
         }
         # Whoever is confined to other groups counts the class's versions in another way.
-        self._kept: LRUCache[tuple[UUID, Groups], tuple[_State, str]] = LRUCache(KEPT)
+        self._kept: LRUCache[tuple[UUID, Confinement], tuple[_State, str]] = LRUCache(KEPT)
 
     async def read(
-        self, class_id: UUID, wanted: str | None, groups: Groups
+        self, class_id: UUID, wanted: str | None, groups: Confinement
     ) -> tuple[int, int | None, str, int, str | None]:
         """Return position, version, ETag, size and items of a roster; `wanted` is the ETag of what the caller says to have.
 

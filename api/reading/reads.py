@@ -36,7 +36,7 @@ from rosterlog.domain.errors import (
 )
 from rosterlog.domain.log.sessions import AsyncPool
 from rosterlog.domain.log.silence import DatabaseSilent, heard
-from rosterlog.domain.values import Groups
+from rosterlog.domain.values import Confinement
 from rosterlog.projections.following.replayed import POSITION, ReplicaVisibility
 from rosterlog.projections.following.visibility import Visibility
 from rosterlog.projections.reading import many, queries
@@ -110,7 +110,7 @@ class Reads:
         return _answer(request, item, position, f'"{version}"')
 
     async def found(
-        self, thing: Thing, ids: Mapping[str, UUID], at: int | None, groups: Groups
+        self, thing: Thing, ids: Mapping[str, UUID], at: int | None, groups: Confinement
     ) -> tuple[int, int, str]:
         """Return position, version and JSON of one thing.
 
@@ -292,7 +292,12 @@ class Reads:
                 return await moment.resolve(connection)
 
     async def _raise_missing(
-        self, thing: Thing, ids: Mapping[str, UUID], position: int, at: int | None, groups: Groups
+        self,
+        thing: Thing,
+        ids: Mapping[str, UUID],
+        position: int,
+        at: int | None,
+        groups: Confinement,
     ) -> None:
         """Raise that a thing was unknown or gone at a position."""
         if thing.kind == "member":
@@ -305,7 +310,9 @@ class Reads:
             raise _GONE[thing.kind](stream)
         raise unknown(thing, ids)
 
-    async def _was_created(self, kind: str, stream: UUID, position: int, groups: Groups) -> bool:
+    async def _was_created(
+        self, kind: str, stream: UUID, position: int, groups: Confinement
+    ) -> bool:
         """Tell whether there was such a thing by a position; to a caller confined to `groups`, in one of these at that position."""
         rows = await self.rows(queries.STREAM, {"stream": stream, "position": position})
         return any(

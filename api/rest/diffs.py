@@ -22,7 +22,7 @@ from rosterlog.api.reading.moments import Moment
 from rosterlog.api.reading.reads import answer_whole, content_tag, headers_of, is_known
 from rosterlog.api.rest.schemas.queries import DiffQuery
 from rosterlog.domain.errors import InvalidValue
-from rosterlog.domain.values import Groups
+from rosterlog.domain.values import Confinement
 from rosterlog.projections.reading import diff
 from rosterlog.projections.reading.queries import Source, Thing
 
@@ -101,7 +101,7 @@ class _Asking:
     """Asks for states of the past, for a caller who may be confined to groups: where a class is not in these, it is not."""
 
     reads: ExpensiveReads
-    groups: Groups
+    groups: Confinement
     group_id: UUID | None
     first: int
     last: int

@@ -17,7 +17,7 @@ from rosterlog.api.rest import cursors
 from rosterlog.api.rest.schemas.answers import Event
 from rosterlog.api.rest.schemas.queries import AnyHistoryPage
 from rosterlog.domain.errors import InvalidValue
-from rosterlog.domain.values import Groups
+from rosterlog.domain.values import Confinement
 from rosterlog.projections.reading import history
 from rosterlog.projections.reading.history import Entry, History, Question
 from rosterlog.projections.reading.queries import Thing
@@ -73,7 +73,7 @@ class _Reading:
         asked: History,
         page: AnyHistoryPage,
         ids: Mapping[str, UUID],
-        groups: Groups,
+        groups: Confinement,
     ) -> None:
         self._reads = reads
         self._page = page

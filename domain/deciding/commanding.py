@@ -16,7 +16,7 @@ from rosterlog.domain.deciding.writer import Waiting, Writer
 from rosterlog.domain.events import RosterAggregate
 from rosterlog.domain.log.event_codec import EventCodec
 from rosterlog.domain.log.event_store import PostgresLog
-from rosterlog.domain.values import Groups
+from rosterlog.domain.values import Confinement
 
 Parameters = ParamSpec("Parameters")
 Deciding = TypeVar("Deciding", bound="CommandedApplication")
@@ -31,7 +31,7 @@ class BoundCommand(Generic[Parameters]):
         application: "CommandedApplication",
         decide: Callable[..., RosterAggregate | Verdict],
         repeatable: Repeatable | None = None,
-        groups: Groups = None,
+        groups: Confinement = None,
     ) -> None:
         """Give the command that `decide` decides to `application`."""
         self._application = application
@@ -65,7 +65,7 @@ class BoundCommand(Generic[Parameters]):
         """
         return BoundCommand(self._application, self._decide, repeatable, self._groups)
 
-    def within(self, groups: Groups) -> "BoundCommand[Parameters]":
+    def within(self, groups: Confinement) -> "BoundCommand[Parameters]":
         """Return the command as somebody gives it who is confined to `groups`: what is of another group is unknown to it."""
         return BoundCommand(self._application, self._decide, self._repeatable, groups)
 

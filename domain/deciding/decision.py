@@ -30,7 +30,7 @@ from rosterlog.domain.groups import Group
 from rosterlog.domain.log.append import Stream
 from rosterlog.domain.log.event_codec import IndexedEvent
 from rosterlog.domain.users import User
-from rosterlog.domain.values import Expected, Groups
+from rosterlog.domain.values import Confinement, Expected
 
 Aggregate = TypeVar("Aggregate", bound=RosterAggregate)
 
@@ -84,7 +84,7 @@ class Decision:
         known: KnownAggregates,
         before: Decided,
         encode: Callable[[RosterEvent], IndexedEvent],
-        groups: Groups = None,
+        groups: Confinement = None,
     ) -> None:
         """Decide on what is known and on what was decided `before` in the same append, for a caller confined to `groups`."""
         self._known = known

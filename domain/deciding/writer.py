@@ -22,7 +22,7 @@ from rosterlog.domain.errors import DomainError, OutcomeUnknown, StoreUnavailabl
 from rosterlog.domain.log.append import Append
 from rosterlog.domain.log.event_codec import EventCodec
 from rosterlog.domain.log.event_store import NothingRecorded, PostgresLog, RecordingUnknown
-from rosterlog.domain.values import Groups
+from rosterlog.domain.values import Confinement
 
 MOST_STREAMS = 2_000
 """How many streams the commands of one append may name, unless the first names more: what bounds the time that others wait for it."""
@@ -35,7 +35,7 @@ class Waiting:
     decide: Callable[[Decision], Verdict]
     streams: set[UUID]
     repeatable: Repeatable | None = None
-    groups: Groups = None
+    groups: Confinement = None
     outcome: Future[Outcome] = field(default_factory=Future)
 
     @property

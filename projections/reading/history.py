@@ -15,7 +15,7 @@ from uuid import UUID
 
 import msgspec
 
-from rosterlog.domain.values import Groups
+from rosterlog.domain.values import Confinement
 from rosterlog.projections.projector import skips
 from rosterlog.projections.reading.queries import GROUPS_GIVEN, SEEN_VERSION, Parameters
 
@@ -162,7 +162,7 @@ class Question:
     history: History
     order: Order = "asc"
     filters: Mapping[str, Any] = field(default_factory=dict)
-    groups: Groups = None
+    groups: Confinement = None
 
     def span(self) -> str:
         """Return the SELECT of the log's head, and of the first and last position of the time that is asked for.
@@ -249,7 +249,7 @@ class Entry:
     key: tuple[str, ...]
 
 
-def _entry(row: tuple[Any, ...], groups: Groups) -> Entry:
+def _entry(row: tuple[Any, ...], groups: Confinement) -> Entry:
     (
         position,
         version,
