@@ -41,14 +41,16 @@ def has_all_sources(wheel: Path) -> None:
     ).stdout.split()
     # The examples of clients are programs of their own, which a reader copies.
     needed = {
-        name for name in listed if not name.startswith(("examples/python/", "examples/typescript/"))
+        f"rosterlog/{name}"
+        for name in listed
+        if not name.startswith(("examples/python/", "examples/typescript/"))
     }
     with zipfile.ZipFile(wheel) as archive:
         has = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert has == needed, (
         f"missing: {sorted(needed - has)}, more than the sources: {sorted(has - needed)}"
     )
-    assert {f"{folder}/py.typed" for folder in FOLDERS if folder != "examples"} <= has
+    assert {f"rosterlog/{folder}/py.typed" for folder in FOLDERS if folder != "examples"} <= has
 
 
 def installed(wheel: Path, environment: Path) -> Path:

@@ -54,7 +54,7 @@ def test_what_the_container_is_built_from_is_all_that_the_distribution_is_made_o
         if line.startswith("!")
     }
     project = tomllib.loads((TOP / "pyproject.toml").read_text())
-    packages = {package.split(".")[0] for package in project["tool"]["setuptools"]["packages"]}
+    packages = set(project["tool"]["setuptools"]["package-dir"].values())
     assert let_in == packages | {
         "pyproject.toml",
         "requirements.lock",

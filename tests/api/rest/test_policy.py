@@ -88,7 +88,7 @@ def test_every_operation_has_a_row_and_every_row_an_operation() -> None:
         {**POLICIES, "getNothing": POLICIES["getUser"]},
         {**POLICIES, "deleteUser": POLICIES["removeUser"]},
     ):
-        with pytest.raises(LookupError, match=r"api/policy\.py"):
+        with pytest.raises(LookupError, match=r"api/rest/policy\.py"):
             Operations(routes, wrong)
     for operation in ("renameGroup", "getGroup"):
         with pytest.raises(LookupError, match=f"^{operation} takes a body or takes none"):
