@@ -7,6 +7,7 @@ from typing import Any
 from psycopg import Connection
 from psycopg.rows import class_row
 
+from rosterlog.domain.log.log_sql import HEAD
 from rosterlog.projections.projector import skips
 from rosterlog.projections.projector.runner import PROJECT_LOCK
 from rosterlog.projections.projector.skips import Skip
@@ -48,8 +49,7 @@ _STATUS = f"""
                 WHEN head > position THEN 'catching-up'
                 ELSE 'following' END AS state,
            progressed_at, failing_position, failing_since, failure, seconds_without_progress
-    FROM {SCHEMA}.checkpoint
-    CROSS JOIN (SELECT coalesce(max(notification_id), 0) AS head FROM log.events) AS log
+    FROM {SCHEMA}.checkpoint CROSS JOIN ({HEAD}) AS log (head)
     LEFT JOIN LATERAL (SELECT recorded_at AS next_recorded_at FROM log.events WHERE notification_id = position + 1) AS next ON true
     CROSS JOIN LATERAL (
         SELECT CASE WHEN head > position THEN extract(epoch FROM clock_timestamp() - greatest(progressed_at, next_recorded_at)) ELSE 0 END

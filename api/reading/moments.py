@@ -47,7 +47,7 @@ class Moment:
                 # An append under way may have a time before this moment: it must be in, so that the
                 # answer is the same for ever.
                 await connection.execute(queries.WAIT_FOR_APPENDS, {"lock": APPEND_LOCK})
-            head, now = await (await connection.execute(queries.HEAD)).fetchone() or (0, None)
+            head, now = await (await connection.execute(queries.HEAD_NOW)).fetchone() or (0, None)
             if self.time is None:
                 return self._reached(head)
             if now is None or self.time >= now:

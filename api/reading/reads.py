@@ -37,7 +37,7 @@ from rosterlog.domain.errors import (
 from rosterlog.domain.log.sessions import AsyncPool
 from rosterlog.domain.log.silence import DatabaseSilent, heard
 from rosterlog.domain.values import Confinement
-from rosterlog.projections.following.replayed import POSITION, ReplicaVisibility
+from rosterlog.projections.following.replayed import ReplicaVisibility
 from rosterlog.projections.following.visibility import Visibility
 from rosterlog.projections.reading import many, queries
 from rosterlog.projections.reading.queries import (
@@ -49,6 +49,7 @@ from rosterlog.projections.reading.queries import (
     Parameters,
     Thing,
 )
+from rosterlog.projections.shared_sql import CHECKPOINT
 
 if TYPE_CHECKING:
     from rosterlog.api.reading.replica import Replica
@@ -209,7 +210,7 @@ class Reads:
 
     async def position_shown(self) -> int:
         """Return the position that the read tables reflect. Raises `StoreUnavailable`."""
-        ((position,),) = await self.rows(POSITION, {})
+        ((position,),) = await self.rows(CHECKPOINT, {})
         return int(position)
 
     async def wait_for(self, position: int | None) -> None:
@@ -316,7 +317,7 @@ class Reads:
         """Tell whether there was such a thing by a position; to a caller confined to `groups`, in one of these at that position."""
         rows = await self.rows(queries.STREAM, {"stream": stream, "position": position})
         return any(
-            topic == queries.CREATED_AS[kind] and (groups is None or group_id in groups)
+            topic in queries.CREATED_AS[kind] and (groups is None or group_id in groups)
             for topic, group_id in rows
         )
 

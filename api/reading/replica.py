@@ -20,8 +20,8 @@ from rosterlog.api.reading.reads import WAIT_SECONDS, Reads
 from rosterlog.domain.errors import StoreUnavailable
 from rosterlog.domain.log import sessions
 from rosterlog.domain.log.silence import DatabaseSilent, cut, heard
-from rosterlog.projections.following.replayed import POSITION
 from rosterlog.projections.reading.queries import Parameters
+from rosterlog.projections.shared_sql import CHECKPOINT
 
 LOOK_SECONDS = 1.0
 """How long to wait between two looks at the replica, whether it is there or gone."""
@@ -157,7 +157,7 @@ class Replica:
 
     async def position(self) -> int:
         """Return the position that the replica's tables reflect. Raises `StoreUnavailable`."""
-        ((position,),) = await self._while_there(self._reads.rows(POSITION, {}))
+        ((position,),) = await self._while_there(self._reads.rows(CHECKPOINT, {}))
         return int(position)
 
     async def _while_there(self, asking: Awaitable[Any]) -> Any:

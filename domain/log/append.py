@@ -13,10 +13,12 @@ from psycopg import Connection
 
 from rosterlog.domain.errors import NotMigrated
 from rosterlog.domain.log import digest, endings, fence
-from rosterlog.domain.log.event_codec import IndexedEvent, RecordedEvent
+from rosterlog.domain.log.event_codec import IndexedEvent, RecordedEvent, topics_of
+from rosterlog.domain.log.log_sql import ENDINGS
 
 APPEND_LOCK = 7_316_001
 """Key of the advisory lock that appends take, one after the other."""
+_ENDING = frozenset(topic for event in ENDINGS for topic in topics_of(event))
 RECORDED_CHANNEL = "rosterlog_recorded"
 """Notification channel: something was appended.
 
@@ -171,7 +173,7 @@ class Append:
             for row in self._chained(events, streams):
                 copy.write_row(row)
         self.events += len(events)
-        if any(event.topic in endings.TOPICS for event in events):
+        if any(event.topic in _ENDING for event in events):
             endings.index(self.connection, before + 1, self.position)
 
     def execute(self, statement: LiteralString, parameters: Sequence[Any]) -> None:

@@ -10,48 +10,53 @@ from typing import Any
 
 from psycopg import Connection
 
-TOPICS = ("UserRemoved", "ClassDeleted", "GroupDeleted")
-"""The events that end a thing."""
+from rosterlog.domain.classes import Class
+from rosterlog.domain.groups import Group
+from rosterlog.domain.log.log_sql import ENDS, ENTRIES, STATE, topics
+from rosterlog.domain.users import User
+
+_REMOVED, _WITHDRAWN = topics(User.Removed), topics(Class.MemberWithdrawn)
+_CLASS_DELETED, _GROUP_DELETED = topics(Class.Deleted), topics(Group.Deleted)
 
 # Nothing is recorded about a thing after its end. So a class is in the group that its last event
 # names, and a membership is open if the last event about it is no withdrawal and neither its user,
 # its class nor its class's group ended earlier.
-DERIVE = """
+DERIVE = f"""
     WITH ending AS (
         SELECT notification_id, originator_id, topic, user_id, group_id FROM log.events
-        WHERE notification_id >= %(first)s AND notification_id <= %(last)s AND topic IN ('UserRemoved', 'ClassDeleted', 'GroupDeleted')
+        WHERE notification_id >= %(first)s AND notification_id <= %(last)s AND topic IN ({ENDS})
     ),
     ended_class AS (
-        SELECT notification_id, topic, originator_id AS class_id, group_id FROM ending WHERE topic = 'ClassDeleted'
+        SELECT notification_id, topic, originator_id AS class_id, group_id FROM ending WHERE topic IN ({_CLASS_DELETED})
         UNION ALL
         SELECT ending.notification_id, ending.topic, entered.class_id, ending.group_id FROM ending
         CROSS JOIN LATERAL (
             SELECT DISTINCT class_id FROM log.events
-            WHERE group_id = ending.originator_id AND topic IN ('ClassCreated', 'ClassMoved') AND notification_id < ending.notification_id
+            WHERE group_id = ending.originator_id AND topic IN ({ENTRIES}) AND notification_id < ending.notification_id
         ) AS entered
         CROSS JOIN LATERAL (
             SELECT topic, group_id FROM log.events
             WHERE class_id = entered.class_id AND user_id IS NULL AND notification_id < ending.notification_id
             ORDER BY notification_id DESC LIMIT 1
         ) AS last
-        WHERE ending.topic = 'GroupDeleted' AND last.topic <> 'ClassDeleted' AND last.group_id = ending.originator_id
+        WHERE ending.topic IN ({_GROUP_DELETED}) AND last.topic NOT IN ({_CLASS_DELETED}) AND last.group_id = ending.originator_id
     ),
     membership AS (
         SELECT ended_class.notification_id, ended_class.topic, ended_class.class_id, member.user_id, ended_class.group_id, member.role
         FROM ended_class
         CROSS JOIN LATERAL (
-            SELECT DISTINCT ON (user_id) user_id, topic, convert_from(state, 'UTF8')::json ->> 'role' AS role FROM log.events
+            SELECT DISTINCT ON (user_id) user_id, topic, {STATE} ->> 'role' AS role FROM log.events
             WHERE class_id = ended_class.class_id AND user_id IS NOT NULL AND notification_id < ended_class.notification_id
             ORDER BY user_id, notification_id DESC
         ) AS member
-        WHERE member.topic <> 'MemberWithdrawn' AND NOT EXISTS (
+        WHERE member.topic NOT IN ({_WITHDRAWN}) AND NOT EXISTS (
             SELECT FROM log.events
-            WHERE originator_id = member.user_id AND topic = 'UserRemoved' AND notification_id < ended_class.notification_id
+            WHERE originator_id = member.user_id AND topic IN ({_REMOVED}) AND notification_id < ended_class.notification_id
         )
         UNION ALL
         SELECT ending.notification_id, ending.topic, member.class_id, ending.user_id, class.group_id, member.role FROM ending
         CROSS JOIN LATERAL (
-            SELECT DISTINCT ON (class_id) class_id, topic, convert_from(state, 'UTF8')::json ->> 'role' AS role FROM log.events
+            SELECT DISTINCT ON (class_id) class_id, topic, {STATE} ->> 'role' AS role FROM log.events
             WHERE user_id = ending.originator_id AND class_id IS NOT NULL AND notification_id < ending.notification_id
             ORDER BY class_id, notification_id DESC
         ) AS member
@@ -60,14 +65,14 @@ DERIVE = """
             WHERE class_id = member.class_id AND user_id IS NULL AND notification_id < ending.notification_id
             ORDER BY notification_id DESC LIMIT 1
         ) AS class
-        WHERE ending.topic = 'UserRemoved' AND member.topic <> 'MemberWithdrawn' AND class.topic <> 'ClassDeleted' AND NOT EXISTS (
+        WHERE ending.topic IN ({_REMOVED}) AND member.topic NOT IN ({_WITHDRAWN}) AND class.topic NOT IN ({_CLASS_DELETED}) AND NOT EXISTS (
             SELECT FROM log.events
-            WHERE originator_id = class.group_id AND topic = 'GroupDeleted' AND notification_id < ending.notification_id
+            WHERE originator_id = class.group_id AND topic IN ({_GROUP_DELETED}) AND notification_id < ending.notification_id
         )
     )
     SELECT notification_id, topic, class_id, user_id, group_id, role FROM membership
     UNION ALL
-    SELECT notification_id, topic, class_id, NULL, group_id, NULL FROM ended_class WHERE topic = 'GroupDeleted'
+    SELECT notification_id, topic, class_id, NULL, group_id, NULL FROM ended_class WHERE topic IN ({_GROUP_DELETED})
 """
 """The SELECT of the rows that belong to the endings from position `first` to position `last`."""
 

@@ -118,6 +118,12 @@ There is none yet; see CONTRIBUTING.md.
 """
 
 
+def topics_of(event: type[RosterEvent]) -> list[str]:
+    """Return the topics that events of a class are stored under: today's, and older versions'."""
+    topic = get_topic(event)
+    return [topic, *(old for old, upcaster in UPCASTERS.items() if upcaster.topic == topic)]
+
+
 def _shapes() -> dict[str, _Shape]:
     return {
         get_topic(event): _Shape(aggregate, event)

@@ -9,6 +9,7 @@ from psycopg import AsyncConnection
 
 from rosterlog.domain.log import sessions
 from rosterlog.domain.log.event_store import RECORDED_CHANNEL
+from rosterlog.domain.log.log_sql import HEAD
 from rosterlog.domain.log.silence import heard
 from rosterlog.projections.projector.runner import backoff
 
@@ -73,9 +74,7 @@ class Head:
                 await asyncio.sleep(backoff(failures))
 
     async def _look(self, connection: AsyncConnection) -> None:
-        row = await (
-            await connection.execute("SELECT max(notification_id) FROM log.events")
-        ).fetchone()
+        row = await (await connection.execute(HEAD)).fetchone()
         position = (row[0] if row else None) or 0
         if position != self.position:
             self.position = position

@@ -6,9 +6,8 @@ A standby takes no LISTEN, so this looks, and only for as long as somebody waits
 import asyncio
 
 from rosterlog.domain.log.sessions import AsyncPool
-from rosterlog.projections.tables import SCHEMA
+from rosterlog.projections.shared_sql import CHECKPOINT
 
-POSITION = f"SELECT position FROM {SCHEMA}.checkpoint"
 POLL_SECONDS = 0.02
 """How long to wait between two looks at the replica's checkpoint."""
 
@@ -41,7 +40,7 @@ class ReplicaVisibility:
             if position <= self._position:
                 return
             async with self._pool.connection() as connection:
-                row = await (await connection.execute(POSITION)).fetchone()
+                row = await (await connection.execute(CHECKPOINT)).fetchone()
             self._position = max(self._position, row[0] if row else 0)
         if position > self._position:
             await asyncio.sleep(POLL_SECONDS)

@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 from rosterlog.domain.log import sessions
 from rosterlog.domain.log.silence import heard
 from rosterlog.projections.projector.runner import PROJECTED_CHANNEL, backoff
-from rosterlog.projections.tables import SCHEMA
+from rosterlog.projections.shared_sql import CHECKPOINT
 
 POLL_SECONDS = 0.25
 """How long to wait for a notification, which can get lost, before looking at the checkpoint itself."""
@@ -91,9 +91,7 @@ class Visibility:
                 await asyncio.sleep(backoff(failures))
 
     async def _look(self, connection: AsyncConnection) -> None:
-        row = await (
-            await connection.execute(f"SELECT position FROM {SCHEMA}.checkpoint")
-        ).fetchone()
+        row = await (await connection.execute(CHECKPOINT)).fetchone()
         if row is not None:
             self._advance(row[0])
 

@@ -10,21 +10,30 @@ rows, byte for byte.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import psycopg
 from psycopg import Connection
 
-from rosterlog.domain.log.event_codec import EventCodec
+from rosterlog.domain.classes import Class
+from rosterlog.domain.log.event_codec import topics_of
 from rosterlog.projections.projector import skips
 from rosterlog.projections.projector.folds import (
     COUNT_SKIPPED,
     FOLDS,
     MAKE_WAY_FOR_ENROLMENTS,
+    WITHOUT_ROWS,
     Fold,
 )
+from rosterlog.projections.shared_sql import CHECKPOINT_OF, position_of
 
-KNOWN_TOPICS = frozenset(EventCodec().topics)
+KNOWN_TOPICS = frozenset(
+    topic
+    for event in (*WITHOUT_ROWS, *chain(*(fold.events for fold in FOLDS)))
+    for topic in topics_of(event)
+)
+"""The topics that have a fold, or are said to need none. The projector stops at any other."""
 
 
 class UnknownEvent(Exception):
@@ -111,12 +120,10 @@ def project(
     Where it raises (`UnknownEvent`, `psycopg.Error`), the tables and their checkpoint are as they
     were.
     """
-    position, idle = connection.execute(_IDLE.format(schema=schema), {"stop": stop}).fetchone() or (
-        0,
-        True,
-    )
-    if idle:
-        return Projected(position, 0)
+    row = connection.execute(_IDLE.format(schema=schema), {"stop": stop}).fetchone()
+    reached, is_idle = row or (0, True)
+    if is_idle:
+        return Projected(reached, 0)
     with connection.transaction():
         rows = connection.execute(
             _RANGE.format(schema=schema), {"stop": stop, "limit": limit}
@@ -161,16 +168,13 @@ def project_up_to_failure(
             if connection.broken or isinstance(failure, psycopg.errors.QueryCanceled):
                 raise
             if limit == 1:
-                return EventFails(_checkpoint(connection, schema) + 1, failure)
+                return EventFails(
+                    position_of(connection, CHECKPOINT_OF.format(schema=schema)) + 1, failure
+                )
             limit = max(1, limit // 2)
         else:
             left -= step.events or left
     return None
-
-
-def _checkpoint(connection: Connection[Any], schema: str) -> int:
-    row = connection.execute(f"SELECT position FROM {schema}.checkpoint").fetchone()
-    return row[0] if row else 0
 
 
 def _refuse_unknown(step: _Range) -> None:
@@ -180,7 +184,7 @@ def _refuse_unknown(step: _Range) -> None:
 
 
 def _statements(step: _Range, folds: Sequence[Fold], *, any_skipped: bool) -> Iterator[str]:
-    if any_skipped and "MemberEnrolled" in step.topics:
+    if any_skipped and not step.topics.keys().isdisjoint(topics_of(Class.MemberEnrolled)):
         yield MAKE_WAY_FOR_ENROLMENTS
     for fold in folds:
         if not fold.topics.isdisjoint(step.topics):

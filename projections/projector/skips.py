@@ -15,7 +15,9 @@ from psycopg import Connection
 from psycopg.rows import class_row
 
 from rosterlog.domain import values
+from rosterlog.domain.classes import Class
 from rosterlog.domain.errors import DomainError
+from rosterlog.domain.log.log_sql import topics
 from rosterlog.projections.tables import SCHEMA
 
 SKIPPED_CHANNEL = "rosterlog_skipped"
@@ -31,10 +33,10 @@ MARK = """(
 """SQL of what an event's history says where the event is skipped: reason, actor, at; null where it is not."""
 
 # A class created in such a group has no row either.
-_VOID = """
+_VOID = f"""
     WITH created AS (SELECT stream FROM log.skips WHERE taken_back_at IS NULL AND version = 1)
     SELECT stream FROM created
-    UNION SELECT originator_id FROM log.events WHERE topic = 'ClassCreated' AND group_id IN (SELECT stream FROM created)
+    UNION SELECT originator_id FROM log.events WHERE topic IN ({topics(Class.Created)}) AND group_id IN (SELECT stream FROM created)
 """
 
 _COLUMNS = "position, topic, reason, actor, skipped_at, error"

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import msgspec
 
+from rosterlog.domain.log.log_sql import ENTRIES
 from rosterlog.projections.reading import past
 from rosterlog.projections.reading.queries import Source
 
@@ -19,9 +20,9 @@ KINDS = ("enrolled", "withdrawn", "role_changed", "classes")
 FIELDS = ("group_id", "name", "settings", "archived")
 """The fields of a class that are compared."""
 
-ENTERED = """
+ENTERED = f"""
     SELECT DISTINCT class_id FROM log.events
-    WHERE group_id = %(group_id)s AND topic IN ('ClassCreated', 'ClassMoved')
+    WHERE group_id = %(group_id)s AND topic IN ({ENTRIES})
       AND notification_id <= %(at)s ORDER BY class_id
 """
 """The SELECT of the classes that were ever in group `group_id` by position `at`."""

@@ -15,6 +15,11 @@ from uuid import UUID
 
 import msgspec
 
+from rosterlog.domain.classes import Class
+from rosterlog.domain.groups import Group
+from rosterlog.domain.log.event_codec import topics_of
+from rosterlog.domain.log.log_sql import HEAD, topics
+from rosterlog.domain.users import User
 from rosterlog.domain.values import Confinement
 from rosterlog.projections.projector import skips
 from rosterlog.projections.reading.queries import GROUPS_GIVEN, SEEN_VERSION, Parameters
@@ -42,7 +47,7 @@ _ENDINGS = f"SELECT {_COLUMNS.format(own='ending')}, ending.role AS ended_role, 
 # their positions (OFFSET 0): as a join, PostgreSQL would walk through the log for the few that
 # there are.
 _REMOVALS = f"""
-    SELECT {_EVENT} FROM (SELECT DISTINCT notification_id AS position, group_id FROM log.endings WHERE topic = 'UserRemoved') AS ending
+    SELECT {_EVENT} FROM (SELECT DISTINCT notification_id AS position, group_id FROM log.endings WHERE topic IN ({topics(User.Removed)})) AS ending
     CROSS JOIN LATERAL (SELECT * FROM log.events WHERE notification_id = ending.position OFFSET 0) AS event WHERE
 """
 
@@ -51,7 +56,7 @@ _EACH = "SELECT entry.* FROM unnest(%(groups)s::uuid[]) AS mine (id) CROSS JOIN 
 
 _SEEN = f"""
     SELECT notification_id,
-           CASE WHEN class_id IS NULL OR topic IN ('GroupDeleted', 'UserRemoved') THEN originator_version
+           CASE WHEN class_id IS NULL OR topic IN ({topics(Group.Deleted, User.Removed)}) THEN originator_version
                 ELSE {SEEN_VERSION.format(class_id="class_id", version="source.originator_version")} END AS originator_version,
            recorded_at, topic, state, class_id, user_id, group_id, actor, source, digest, ended_role, part, skipped
     FROM ({{page}}) AS source
@@ -73,9 +78,9 @@ _FILTERS = {
 # the hope that the next match is near.
 _POSITION, _PLACE = "{own}.notification_id", "({own}.notification_id + 0)"
 
-SPAN = """
-    SELECT head.position, {since} AS first, {until} AS last
-    FROM (SELECT coalesce(max(notification_id), 0) AS position FROM log.events) AS head
+SPAN = f"""
+    SELECT head.position, {{since}} AS first, {{until}} AS last
+    FROM ({HEAD}) AS head (position)
 """
 _SINCE = """coalesce((
     SELECT notification_id FROM log.events WHERE recorded_at >= %(since)s ORDER BY recorded_at, notification_id LIMIT 1
@@ -127,12 +132,12 @@ def _of_groups(runs: tuple[Run, ...]) -> tuple[Run, ...]:
 
 _OF_CLASS = (
     _events("event.class_id = %(subject)s"),
-    _endings("ending.class_id = %(subject)s AND ending.topic <> 'ClassDeleted'"),
+    _endings(f"ending.class_id = %(subject)s AND ending.topic NOT IN ({topics(Class.Deleted)})"),
 )
 _OF_USER = (_events("event.user_id = %(subject)s"), _endings("ending.user_id = %(subject)s"))
 _IN_GROUP = (
     _events("event.group_id = %(subject)s", _PLACE),
-    _endings("ending.group_id = %(subject)s AND ending.topic = 'UserRemoved'"),
+    _endings(f"ending.group_id = %(subject)s AND ending.topic IN ({topics(User.Removed)})"),
 )
 # A class that moves shows in the group that it leaves, too; to who is confined, if that one and the
 # group where it went are theirs.
@@ -286,7 +291,7 @@ def _entry(row: tuple[Any, ...], groups: Confinement) -> Entry:
     )
     if (
         groups is not None
-        and topic == "ClassMoved"
+        and topic in topics_of(Class.Moved)
         and UUID(event["before"]["group_id"]) not in groups
     ):
         # Where the class came from does not exist to this caller. Differences say it in the same
@@ -300,8 +305,8 @@ def _entry(row: tuple[Any, ...], groups: Confinement) -> Entry:
 
 _NOT_CHANGES = {"actor", "reason", "source", "request_id", "user_id", "effective_on"}
 _ARCHIVED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "ClassArchived": ({"archived": False}, {"archived": True}),
-    "ClassRestored": ({"archived": True}, {"archived": False}),
+    **dict.fromkeys(topics_of(Class.Archived), ({"archived": False}, {"archived": True})),
+    **dict.fromkeys(topics_of(Class.Restored), ({"archived": True}, {"archived": False})),
 }
 
 
@@ -316,4 +321,4 @@ def _changes(topic: str, fields: dict[str, Any]) -> tuple[dict[str, Any], dict[s
         if name.startswith("previous_")
     }
     after = {name: value for name, value in own.items() if not name.startswith("previous_")}
-    return (after, {}) if topic == "MemberWithdrawn" else (before, after)
+    return (after, {}) if topic in topics_of(Class.MemberWithdrawn) else (before, after)

@@ -7,6 +7,7 @@ text: the others' cost the same as ever.
 from collections.abc import Mapping
 
 from rosterlog.projections.reading.queries import BY_ROLE, CLASS_BY_ID, MEMBER, Thing
+from rosterlog.projections.shared_sql import CHECKPOINT
 
 IDS = {
     "group": ("group_id",),
@@ -23,7 +24,7 @@ def things(thing: Thing, *, confined: bool) -> str:
     return f"""
         SELECT base.position, thing.version, thing.item
         FROM {_asked(columns, confined=confined)}
-        CROSS JOIN (SELECT position FROM roster.checkpoint) AS base
+        CROSS JOIN ({CHECKPOINT}) AS base
         LEFT JOIN LATERAL (SELECT version, {thing.item}::text AS item FROM ({_source(thing, confined=confined)}) AS source) AS thing ON true
         ORDER BY place
     """

@@ -5,61 +5,62 @@ own events are indexed apart from its roster's, so what a class was costs the sa
 members it has.
 """
 
+from rosterlog.domain.classes import Class
+from rosterlog.domain.groups import Group
+from rosterlog.domain.log.log_sql import ENDS, ENTRIES, MEMBERSHIP_CHANGES, STATE, topics
+from rosterlog.domain.users import User
 from rosterlog.projections.shared_sql import last
 
-MEMBER_TOPICS = "('MemberEnrolled', 'RoleChanged', 'MemberWithdrawn')"
-
 # An end is always the last event of its stream.
-ENDED = """
+ENDED = f"""
     EXISTS (
         SELECT FROM (
-            SELECT topic FROM log.events WHERE originator_id = {stream} AND notification_id <= %(at)s
+            SELECT topic FROM log.events WHERE originator_id = {{stream}} AND notification_id <= %(at)s
             ORDER BY originator_version DESC LIMIT 1
-        ) AS last WHERE topic IN ('ClassDeleted', 'GroupDeleted', 'UserRemoved')
+        ) AS last WHERE topic IN ({ENDS})
     )
 """
 
-STATE = "convert_from(state, 'UTF8')::json"
-
 GROUP = f"""
-    SELECT originator_id AS id, {last(f"{STATE} ->> 'name'", "GroupCreated", "GroupRenamed")} COLLATE pg_catalog."C" AS name,
+    SELECT originator_id AS id, {last(f"{STATE} ->> 'name'", Group.Created, Group.Renamed)} COLLATE pg_catalog."C" AS name,
            min(recorded_at) AS created_at, max(recorded_at) AS updated_at, max(originator_version) AS version
-    FROM log.events WHERE originator_id = %(group_id)s AND topic LIKE 'Group%%' AND notification_id <= %(at)s
-    GROUP BY originator_id HAVING bool_and(topic <> 'GroupDeleted')
+    FROM log.events WHERE originator_id = %(group_id)s AND notification_id <= %(at)s
+    GROUP BY originator_id
+    HAVING bool_or(topic IN ({topics(Group.Created)})) AND bool_and(topic NOT IN ({topics(Group.Deleted)}))
 """
 
 CLASS = f"""
     SELECT class_id AS id, (array_agg(group_id ORDER BY notification_id DESC))[1] AS group_id,
-           {last(f"{STATE} ->> 'name'", "ClassCreated", "ClassRenamed")} COLLATE pg_catalog."C" AS name,
-           {last(f"({STATE} -> 'settings')::jsonb", "ClassCreated", "ClassSettingsChanged")} AS settings,
+           {last(f"{STATE} ->> 'name'", Class.Created, Class.Renamed)} COLLATE pg_catalog."C" AS name,
+           {last(f"({STATE} -> 'settings')::jsonb", Class.Created, Class.SettingsChanged)} AS settings,
            min(recorded_at) AS created_at, max(recorded_at) AS updated_at,
-           CASE {last("topic", "ClassArchived", "ClassRestored")}
-               WHEN 'ClassArchived' THEN {last("recorded_at", "ClassArchived")} END AS deleted_at,
+           CASE WHEN {last("topic", Class.Archived, Class.Restored)} IN ({topics(Class.Archived)})
+               THEN {last("recorded_at", Class.Archived)} END AS deleted_at,
            (
                SELECT originator_version FROM log.events AS latest
                WHERE latest.class_id = event.class_id AND latest.notification_id <= %(at)s
                ORDER BY latest.notification_id DESC LIMIT 1
            ) AS version
     FROM log.events AS event WHERE class_id = {{class_id}} AND user_id IS NULL AND notification_id <= %(at)s
-    GROUP BY class_id HAVING bool_and(topic <> 'ClassDeleted')
+    GROUP BY class_id HAVING bool_and(topic NOT IN ({topics(Class.Deleted)}))
 """
 
 LIVING_CLASS = f"SELECT * FROM ({CLASS}) AS class WHERE NOT {ENDED.format(stream='class.group_id')}"
 
 USER = f"""
     SELECT originator_id AS id, recorded_at AS created_at, originator_version AS version
-    FROM log.events WHERE originator_id = %(user_id)s AND topic = 'UserRegistered' AND notification_id <= %(at)s
+    FROM log.events WHERE originator_id = %(user_id)s AND topic IN ({topics(User.Created)}) AND notification_id <= %(at)s
       AND NOT {ENDED.format(stream="%(user_id)s")}
 """
 
 MEMBERS = f"""
     SELECT public.membership_id(class_id, user_id) AS id, class_id, user_id, role, created_at FROM (
-        SELECT class_id, user_id, max(recorded_at) FILTER (WHERE topic = 'MemberEnrolled') AS created_at,
+        SELECT class_id, user_id, max(recorded_at) FILTER (WHERE topic IN ({topics(Class.MemberEnrolled)})) AS created_at,
                (array_agg(topic ORDER BY notification_id DESC))[1] AS topic,
                (array_agg({STATE} ->> 'role' ORDER BY notification_id DESC))[1]::public.class_role AS role
-        FROM log.events WHERE {{whose}} AND topic IN {MEMBER_TOPICS} AND notification_id <= %(at)s
+        FROM log.events WHERE {{whose}} AND topic IN ({topics(*MEMBERSHIP_CHANGES)}) AND notification_id <= %(at)s
         GROUP BY class_id, user_id
-    ) AS member WHERE topic <> 'MemberWithdrawn' AND NOT {ENDED.format(stream="member.user_id")}
+    ) AS member WHERE topic NOT IN ({topics(Class.MemberWithdrawn)}) AND NOT {ENDED.format(stream="member.user_id")}
 """
 
 MEMBERSHIPS = f"""
@@ -71,7 +72,7 @@ MEMBERSHIPS = f"""
 GROUP_CLASSES = f"""
     SELECT class.* FROM (
         SELECT DISTINCT class_id FROM log.events
-        WHERE group_id = %(group_id)s AND topic IN ('ClassCreated', 'ClassMoved') AND notification_id <= %(at)s
+        WHERE group_id = %(group_id)s AND topic IN ({ENTRIES}) AND notification_id <= %(at)s
     ) AS entered
     CROSS JOIN LATERAL ({CLASS.format(class_id="entered.class_id")}) AS class WHERE class.group_id = %(group_id)s
 """

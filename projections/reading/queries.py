@@ -12,7 +12,13 @@ were no groups.
 from dataclasses import dataclass
 from typing import Any
 
+from rosterlog.domain.classes import Class
+from rosterlog.domain.groups import Group
+from rosterlog.domain.log.event_codec import topics_of
+from rosterlog.domain.log.log_sql import ENTRIES, HEAD
+from rosterlog.domain.users import User
 from rosterlog.projections.reading import past
+from rosterlog.projections.shared_sql import CHECKPOINT
 
 Parameters = dict[str, Any]
 
@@ -60,11 +66,11 @@ GROUPS_GIVEN = "ANY(%(groups)s::uuid[])"
 # A stay is the time that a class is in one group, from its creation or a move to it up to the next
 # move. Of the last one nothing is taken away: where it is in another group, nobody asks who is
 # confined to these.
-SEEN_VERSION = """({version} - coalesce((
+SEEN_VERSION = f"""({{version}} - coalesce((
     SELECT sum(until - since) FROM (
         SELECT originator_version AS since, group_id, lead(originator_version) OVER (ORDER BY originator_version) AS until
-        FROM log.events AS event WHERE event.class_id = source.{class_id} AND event.user_id IS NULL
-          AND event.topic IN ('ClassCreated', 'ClassMoved') AND event.originator_version <= {version}
+        FROM log.events AS event WHERE event.class_id = source.{{class_id}} AND event.user_id IS NULL
+          AND event.topic IN ({ENTRIES}) AND event.originator_version <= {{version}}
     ) AS stay WHERE group_id <> ALL(%(groups)s::uuid[])
 ), 0))::bigint"""
 """A class's version as who is confined to the groups counts it: without the events of its stays in others."""
@@ -157,11 +163,7 @@ class Listing:
 
 
 def _base(at: int | None) -> str:
-    return (
-        "SELECT position FROM roster.checkpoint"
-        if at is None
-        else "SELECT %(at)s::bigint AS position"
-    )
+    return CHECKPOINT if at is None else "SELECT %(at)s::bigint AS position"
 
 
 _THE_GROUP = f"id = {GROUPS_GIVEN}"
@@ -243,7 +245,7 @@ FILTERS = {
     "role": "role = %(role)s::public.class_role",
 }
 
-HEAD = "SELECT coalesce(max(notification_id), 0), clock_timestamp() FROM log.events"
+HEAD_NOW = f"SELECT ({HEAD}), clock_timestamp()"
 RECORDED_BY = """
     SELECT coalesce((
         SELECT notification_id FROM log.events WHERE recorded_at <= %(moment)s ORDER BY recorded_at DESC, notification_id DESC LIMIT 1
@@ -258,4 +260,8 @@ STREAM = """
     FROM log.events AS first WHERE originator_id = %(stream)s AND originator_version = 1 AND notification_id <= %(position)s
 """
 """The SELECT of a stream's first topic, and of the group that it is of at a position; no row where it had not begun."""
-CREATED_AS = {"group": "GroupCreated", "user": "UserRegistered", "class": "ClassCreated"}
+CREATED_AS = {
+    "group": topics_of(Group.Created),
+    "user": topics_of(User.Created),
+    "class": topics_of(Class.Created),
+}

@@ -12,15 +12,15 @@ from typing import Any
 
 from psycopg import Connection
 
+from rosterlog.domain.log.log_sql import ENDS, MEMBERSHIP_CHANGES
 from rosterlog.projections.projector import skips
 from rosterlog.projections.projector.folds import (
-    CHANGE_MEMBERS,
     ENDINGS,
-    MEMBER_CHANGES,
     MEMBER_EVENTS,
     NOT_BY_TOPIC,
     THINGS,
     Fold,
+    change_members,
 )
 
 _ASIDE = "{schema}.member_events"
@@ -30,8 +30,8 @@ _DROP = f"DROP TABLE IF EXISTS {_ASIDE}, {{schema}}.ended CASCADE"
 # A table for each range, because PostgreSQL reads with several processes for a new table, and for
 # an INSERT with one.
 _SET_ASIDE = (
-    Fold.of(MEMBER_CHANGES, f"CREATE UNLOGGED TABLE {_ASIDE}_{{upto}} AS {MEMBER_EVENTS}"),
-    Fold.of(MEMBER_CHANGES, f"ALTER TABLE {_ASIDE}_{{upto}} INHERIT {_ASIDE}"),
+    Fold(MEMBERSHIP_CHANGES, f"CREATE UNLOGGED TABLE {_ASIDE}_{{upto}} AS {MEMBER_EVENTS}"),
+    Fold(MEMBERSHIP_CHANGES, f"ALTER TABLE {_ASIDE}_{{upto}} INHERIT {_ASIDE}"),
 )
 FOLDS = tuple(
     replace(fold, statement=fold.statement.replace(NOT_BY_TOPIC, ""))
@@ -42,20 +42,21 @@ FOLDS = tuple(
 # What has no memberships any more, or never had. A class ends with its group, which the foreign
 # keys' cascades do in live tables. Whatever refers to something that never was is made, and refused
 # when the foreign keys are.
-_FIND_ENDED = """
-    CREATE UNLOGGED TABLE {schema}.ended AS
+_FIND_ENDED = f"""
+    CREATE UNLOGGED TABLE {{schema}}.ended AS
     SELECT originator_id AS id FROM log.events
-    WHERE topic IN ('UserRemoved', 'ClassDeleted', 'GroupDeleted')
-      AND notification_id <= (SELECT position FROM {schema}.checkpoint) AND notification_id <> ALL(%(skipped)s::bigint[])
+    WHERE topic IN ({ENDS})
+      AND notification_id <= (SELECT position FROM {{schema}}.checkpoint) AND notification_id <> ALL(%(skipped)s::bigint[])
     UNION ALL SELECT unnest(%(void)s::uuid[])
 """
 _END_CLASSES = """
     WITH class_ended AS (DELETE FROM {schema}.classes USING {schema}.ended WHERE group_id = ended.id RETURNING classes.id)
     INSERT INTO {schema}.ended SELECT id FROM class_ended
 """
-_FOLD_MEMBERS = CHANGE_MEMBERS.format(
-    events=_ASIDE,
-    there="""NOT EXISTS (SELECT FROM {schema}.ended WHERE id = class_id) AND NOT EXISTS (SELECT FROM {schema}.ended WHERE id = user_id)""",
+_FOLD_MEMBERS = change_members(
+    _ASIDE,
+    """NOT EXISTS (SELECT FROM {schema}.ended WHERE id = class_id)
+       AND NOT EXISTS (SELECT FROM {schema}.ended WHERE id = user_id)""",
 )
 
 

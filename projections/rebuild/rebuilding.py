@@ -15,7 +15,9 @@ import psycopg
 from psycopg import Connection, IsolationLevel
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
+from rosterlog.domain.classes import Class
 from rosterlog.domain.log import sessions
+from rosterlog.domain.log.log_sql import ENTRIES, HEAD, topics
 from rosterlog.projections.projector.folds import FOLDS, Fold
 from rosterlog.projections.projector.projector import (
     EventFails,
@@ -27,7 +29,8 @@ from rosterlog.projections.projector.projector import (
 from rosterlog.projections.projector.runner import PROJECTED_CHANNEL
 from rosterlog.projections.rebuild import comparison, loading, record, shadow, switch
 from rosterlog.projections.rebuild.record import IDLE, RebuildState, cancel, state
-from rosterlog.projections.tables import SCHEMA, SHADOW
+from rosterlog.projections.shared_sql import CHECKPOINT, position_of
+from rosterlog.projections.tables import SHADOW
 
 __all__ = ["IDLE", "Rebuild", "RebuildState", "cancel", "state"]
 
@@ -41,13 +44,13 @@ SWITCH_SECONDS = 120
 _FIRST_DANGLING = f"""
     SELECT min(notification_id) FROM (
         SELECT notification_id FROM {SHADOW}.class_members AS member JOIN log.events USING (class_id, user_id)
-        WHERE topic = 'MemberEnrolled' AND (
+        WHERE topic IN ({topics(Class.MemberEnrolled)}) AND (
             NOT EXISTS (SELECT FROM {SHADOW}.classes WHERE id = member.class_id)
             OR NOT EXISTS (SELECT FROM {SHADOW}.users WHERE id = member.user_id)
         )
         UNION ALL
         SELECT notification_id FROM {SHADOW}.classes JOIN log.events ON originator_id = classes.id AND events.group_id = classes.group_id
-        WHERE topic IN ('ClassCreated', 'ClassMoved') AND NOT EXISTS (SELECT FROM {SHADOW}.groups WHERE id = classes.group_id)
+        WHERE topic IN ({ENTRIES}) AND NOT EXISTS (SELECT FROM {SHADOW}.groups WHERE id = classes.group_id)
     ) AS dangling
 """
 
@@ -112,15 +115,8 @@ class Rebuild:
 
     def _comparable(self, connection: Connection[Any]) -> int | None:
         """Return how far to load so that the live tables can be compared, None where they are too far behind."""
-        row = connection.execute(
-            f"SELECT position, (SELECT coalesce(max(notification_id), 0) FROM log.events) - position FROM {SCHEMA}.checkpoint"
-        ).fetchone()
-        return row[0] if row and 0 <= row[1] <= BATCH and row[0] else None
-
-    @staticmethod
-    def _live_position(connection: Connection[Any]) -> int:
-        row = connection.execute(f"SELECT position FROM {SCHEMA}.checkpoint").fetchone()
-        return row[0] if row else 0
+        live = position_of(connection, CHECKPOINT)
+        return live if live and 0 <= position_of(connection, HEAD) - live <= BATCH else None
 
     def _catch_up(self, stop: int | None = None, folds: Sequence[Fold] = FOLDS) -> None:
         while True:
@@ -160,7 +156,7 @@ class Rebuild:
         connection.isolation_level = IsolationLevel.REPEATABLE_READ
         try:
             with connection.transaction():
-                live = self._live_position(connection)
+                live = position_of(connection, CHECKPOINT)
                 while (step := self._project(live)).events:
                     pass
                 differing = comparison.count(connection) if step.position == live else None
@@ -195,7 +191,7 @@ class Rebuild:
             # Now the live tables stand still. The shadow tables go at least as far, so that a
             # reader never goes back; and no further, because everybody waits meanwhile, and events
             # may come as fast as they are projected.
-            live = self._live_position(connection)
+            live = position_of(connection, CHECKPOINT)
             while (step := project(connection, SHADOW, limit=BATCH, stop=live)).events:
                 pass
             switch.switch(connection)

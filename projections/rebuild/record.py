@@ -10,6 +10,7 @@ import psycopg
 from psycopg import Connection
 from psycopg.rows import class_row
 
+from rosterlog.domain.log.log_sql import HEAD
 from rosterlog.projections.rebuild import shadow
 
 FINISHING = 1.0
@@ -49,9 +50,9 @@ class RebuildState:
 IDLE = RebuildState(None, "idle", 0, 0, None, None, None)
 
 _ORPHANS = "UPDATE projections.rebuilds SET state = 'failed', error = 'its process ended' WHERE state = 'running'"
-_BEGIN = """
+_BEGIN = f"""
     INSERT INTO projections.rebuilds (id, state, done, total, pid)
-    SELECT %s, 'running', 0, coalesce(max(notification_id), 0), pg_backend_pid() FROM log.events
+    SELECT %s, 'running', 0, ({HEAD}), pg_backend_pid()
 """
 _PROGRESS = """
     UPDATE projections.rebuilds SET done = %(done)s, total = greatest(total, %(done)s), updated_at = clock_timestamp()

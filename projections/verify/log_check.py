@@ -17,7 +17,7 @@ from typing import Any
 from psycopg import Connection
 
 from rosterlog.domain.log import digest, sessions
-from rosterlog.projections.tables import SCHEMA
+from rosterlog.projections.shared_sql import CHECKPOINT, position_of
 from rosterlog.projections.verify import catalog, stretch
 from rosterlog.projections.verify.stretch import NOT_INDEXED, Examined, Wrong, examine
 
@@ -85,8 +85,7 @@ def verify_log(
     with sessions.connect(sessions.conninfo_of(connection), name="rosterlog verify") as own:
         catalog.refuse_altered(own)
         # Before the head: a projector that goes on meanwhile is not ahead of the log.
-        row = own.execute(f"SELECT position FROM {SCHEMA}.checkpoint").fetchone()
-        projected = row[0] if row else 0
+        projected = position_of(own, CHECKPOINT)
         head = _head(own)
         groups = dict[bytes, bytes | None]()
         with _stretches(own, head.position) as stretches:

@@ -16,10 +16,11 @@ from rosterlog.domain.log import endings
 from rosterlog.domain.log.append import APPEND_LOCK
 from rosterlog.domain.log.derived import Derivation
 from rosterlog.domain.log.event_codec import INDEX, UndecodableEvent
+from rosterlog.domain.log.log_sql import HEAD
+from rosterlog.projections.shared_sql import position_of
 from rosterlog.projections.verify import log_indexes, stretch
 from rosterlog.projections.verify.log_check import LogAltered, Progress
 
-_HEAD = "SELECT coalesce(max(notification_id), 0) FROM log.events"
 _ROWS = f"""
     SELECT notification_id, originator_id, topic, state, {", ".join(INDEX)} FROM log.events
     WHERE notification_id BETWEEN %s AND %s ORDER BY notification_id
@@ -61,7 +62,7 @@ def mend(
     mended = Mended(indexes=list(log_indexes.broken(connection)))
     if not dry_run:
         _mend_indexes(connection, mended.indexes, reindex=reindex)
-    head = max(_head(connection), 1)
+    head = max(position_of(connection, HEAD), 1)
     derivation = Derivation()
     for first, last in _stretches(head):
         mended.columns += _mend_columns(connection, derivation, first, last, dry_run=dry_run)
@@ -72,11 +73,6 @@ def mend(
         )
         on_progress(head + last, 2 * head)
     return mended
-
-
-def _head(connection: Connection[Any]) -> int:
-    row = connection.execute(_HEAD).fetchone()
-    return int(row[0]) if row else 0
 
 
 def _stretches(head: int) -> Iterator[tuple[int, int]]:

@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from psycopg import IsolationLevel
 
 from rosterlog.domain.log import sessions
+from rosterlog.domain.log.log_sql import HEAD
 from rosterlog.projections.projector.projector import project
 from rosterlog.projections.rebuild import comparison, loading, shadow
 from rosterlog.projections.rebuild.comparison import Difference
 from rosterlog.projections.rebuild.shadow import BATCH
-from rosterlog.projections.tables import SCHEMA, SHADOW
+from rosterlog.projections.shared_sql import CHECKPOINT, position_of
+from rosterlog.projections.tables import SHADOW
 from rosterlog.projections.verify import catalog
 from rosterlog.projections.verify.log_check import Progress, refuse_ahead
 
@@ -29,12 +31,8 @@ def verify_tables(
         shadow.claim(connection)
         connection.isolation_level = IsolationLevel.REPEATABLE_READ
         with connection.transaction(force_rollback=True):
-            row = connection.execute(f"SELECT position FROM {SCHEMA}.checkpoint").fetchone()
-            upto = row[0] if row else 0
-            row = connection.execute(
-                "SELECT coalesce(max(notification_id), 0) FROM log.events"
-            ).fetchone()
-            refuse_ahead(upto, row[0] if row else 0)
+            upto = position_of(connection, CHECKPOINT)
+            refuse_ahead(upto, position_of(connection, HEAD))
             shadow.create(connection)
             while (
                 step := project(connection, SHADOW, limit=BATCH, stop=upto, folds=loading.FOLDS)

@@ -11,7 +11,7 @@ from typing_extensions import TypeAliasType
 from rosterlog.api.rest.schemas import moments
 from rosterlog.domain import values
 from rosterlog.domain.errors import InvalidValue
-from rosterlog.projections.projector.projector import KNOWN_TOPICS
+from rosterlog.domain.log.event_codec import EventCodec
 
 MATH, SCHOOL, ANNA = (
     "5b6a1f0e-7c2d-4e8f-9a3b-1c2d3e4f5a6b",
@@ -45,6 +45,9 @@ def _only_digits(value: object) -> object:
     return value
 
 
+_TOPICS = sorted(EventCodec().topics)
+
+
 def _only_true_or_false(value: object) -> object:
     if isinstance(value, str) and value.lower() not in {"true", "false"}:
         raise InvalidValue("flag", "one-of", "it is true or false")
@@ -53,8 +56,8 @@ def _only_true_or_false(value: object) -> object:
 
 def known_topic(value: str) -> str:
     """Return the name of an event that this release records. Raises `InvalidValue`."""
-    if value not in KNOWN_TOPICS:
-        raise InvalidValue("type", "one-of", f"type is one of {', '.join(KNOWN_TOPICS)}")
+    if value not in _TOPICS:
+        raise InvalidValue("type", "one-of", f"type is one of {', '.join(_TOPICS)}")
     return value
 
 
@@ -88,7 +91,6 @@ Moment = Annotated[datetime, BeforeValidator(moments.floor)]
 Bound = Annotated[datetime, BeforeValidator(moments.ceiling)]
 """A time since which, inclusive, or until which, exclusive, something is asked."""
 Position = Annotated[Integer, Field(ge=0, le=2**63 - 1)]
-_TOPICS = sorted(KNOWN_TOPICS)
 # Aliases are types by their names in the OpenAPI document: what one answer says can be asked for
 # with another request.
 EventType = TypeAliasType(

@@ -15,6 +15,7 @@ from psycopg.rows import dict_row
 from rosterlog.domain.log.event_codec import EventCodec
 from rosterlog.domain.roster import Roster
 from rosterlog.domain.values import Role
+from rosterlog.projections.projector import projector
 from rosterlog.projections.projector.projector import KNOWN_TOPICS, Projected, UnknownEvent, project
 from rosterlog.projections.tables import SCHEMA
 from tests.conftest import by
@@ -347,3 +348,20 @@ def test_projecting_clears_a_recorded_failure(roster: Roster, connection: Connec
         "SELECT failing_position, failing_since, failure FROM roster.checkpoint"
     ).fetchone()
     assert row == (None, None, None)
+
+
+def test_every_event_has_a_fold_or_is_said_to_change_no_row() -> None:
+    # An event without either would stop the projector of every installation.
+    assert set(EventCodec().readable) == KNOWN_TOPICS
+
+
+def test_an_event_without_a_fold_stops_the_projector(
+    roster: Roster, connection: Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forgotten = set(KNOWN_TOPICS) - {"UserRegistered"}
+    monkeypatch.setattr(projector, "KNOWN_TOPICS", frozenset(forgotten))
+    roster.create_group(GROUP, "Lincoln", by())
+    roster.register_user(USER, by())
+    with pytest.raises(UnknownEvent, match=r"^Position 2 holds a UserRegistered"):
+        project(connection, SCHEMA, limit=10)
+    assert project(connection, SCHEMA, limit=10, stop=1) == Projected(1, 1)
