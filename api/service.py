@@ -29,19 +29,15 @@ from rosterlog.api.rest.readiness import Condition, Readiness, standing
 from rosterlog.api.rest.schemas.queries import Reading
 from rosterlog.api.settings import Settings
 from rosterlog.domain.errors import StoreUnavailable
-from rosterlog.domain.log import sessions
+from rosterlog.domain.log import sessions, silence
 from rosterlog.domain.log.event_store import PostgresLog
 from rosterlog.domain.log.sessions import SETUP_SECONDS, AsyncPool
 from rosterlog.domain.roster import Roster
-from rosterlog.projections.following.head import Head
+from rosterlog.projections.following.follower import Follower
 from rosterlog.projections.following.replayed import ReplicaVisibility
-from rosterlog.projections.following.visibility import Visibility
 from rosterlog.projections.projector.runner import Runner
 from rosterlog.projections.rebuild import rebuilding as rebuild
 from rosterlog.projections.rebuild.rebuilding import Rebuild
-
-ANSWER_SECONDS = 10.0
-"""How long the database may take to answer an operator's question."""
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +54,7 @@ class Service:
         self._log = PostgresLog(databases.write, pool_size=16, on_append=metrics.appended)
         self.roster = Roster(self._log)
         self.handover = Handover()
-        self.visibility = Visibility(databases.main)
+        self.visibility = Follower.of_tables(databases.main)
         self._pools = {"reads": _pool(databases.main, "reads")}
         self._watch: ReplicaWatch | None = None
         replica = None if databases.replica is None else self._replica(databases.replica, settings)
@@ -66,7 +62,7 @@ class Service:
         self._pools["expensive"] = _pool(databases.main, "expensive", CONNECTIONS)
         self.expensive = ExpensiveReads(self._pools["expensive"], self.visibility)
         self.histories = Histories(self.reads, self.expensive)
-        self._head = Head(databases.main)
+        self._head = Follower.of_log(databases.main)
         self.feed = Feed(self.reads, self.expensive, self._head)
         self._probing = Probing(databases.main, "probing")
         self._operating = Probing(databases.main, "operating")
@@ -75,7 +71,7 @@ class Service:
         self._projecting = self._operating if same else Probing(databases.project, "projecting")
         self._looking = ThreadPoolExecutor(1, "looking")
         self._readiness = Readiness(
-            lambda: self._probing.answer(standing, ANSWER_SECONDS),
+            lambda: self._probing.answer(standing, silence.OPERATOR_SECONDS),
             self.reads.position_shown,
             lambda: asyncio.get_running_loop().run_in_executor(
                 self._looking, self._log.max_notification_id
@@ -143,7 +139,7 @@ class Service:
 
         Raises `StoreUnavailable`.
         """
-        return await self._operating.answer(question, ANSWER_SECONDS)
+        return await self._operating.answer(question, silence.OPERATOR_SECONDS)
 
     async def condition(self) -> Condition:
         """Return whether this process can serve, and what is wrong."""
@@ -157,7 +153,7 @@ class Service:
 
     async def cancel_rebuild(self) -> bool:
         """Ask the running rebuild to end; tell whether there is one. Raises `StoreUnavailable`."""
-        return await self._projecting.answer(rebuild.cancel, ANSWER_SECONDS)
+        return await self._projecting.answer(rebuild.cancel, silence.OPERATOR_SECONDS)
 
     def _replica(self, conninfo: str, settings: Settings) -> Replica:
         pool = self._pools["replica"] = _pool(conninfo, "replica")

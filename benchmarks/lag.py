@@ -22,8 +22,8 @@ from rosterlog.domain.log import sessions
 from rosterlog.domain.log.event_store import PostgresLog
 from rosterlog.domain.roster import Roster
 from rosterlog.domain.values import Provenance, Role
-from rosterlog.projections.following.visibility import Visibility
-from rosterlog.projections.projector.runner import PROJECTED_CHANNEL
+from rosterlog.projections.following.follower import Follower
+from rosterlog.projections.shared_sql import PROJECTED_CHANNEL
 
 RATE, SECONDS, WARM_UP, CLASSES, USERS, THREADS = 500, 20, 3, 200, 500, 32
 BY = Provenance("benchmark", source="api")
@@ -68,7 +68,7 @@ class _Load:
         committed, waits, visible = dict[int, float](), list[float](), list[tuple[int, float]]()
         loop = asyncio.new_event_loop()
         threading.Thread(target=loop.run_forever, daemon=True).start()
-        visibility = Visibility(self._conninfo)
+        visibility = Follower.of_tables(self._conninfo)
         loop.call_soon_threadsafe(visibility.start)
         stop = threading.Event()
         watching = threading.Thread(target=self._watch, args=[visible, stop])

@@ -16,7 +16,7 @@ class Class(RosterAggregate):
     """A class of a group, with the role of each member.
 
     A user who was removed still stands in `members`; whoever asks about a member asks the user, too
-    (see `domain.roster`).
+    (see `rosterlog.domain.roster`).
     """
 
     TOPIC = "Class"

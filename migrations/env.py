@@ -1,4 +1,4 @@
-"""How Alembic runs our migrations: on a connection that `migrations.commands` gives it, or as SQL to a buffer."""
+"""How Alembic runs our migrations: on a connection that `rosterlog.migrations.commands` gives it, or as SQL to a buffer."""
 
 from alembic import context
 from sqlalchemy import Connection, text

@@ -20,6 +20,9 @@ def position_of(connection: Connection[Any], select: str) -> int:
     return row[0] if row else 0
 
 
+PROJECTED_CHANNEL = "rosterlog_projected"
+"""Notification channel: the read tables reflect the log up to the position in the payload."""
+
 _LAST = "(array_agg({field} ORDER BY notification_id DESC) FILTER (WHERE topic IN ({topics}){where}))[1]"
 
 

@@ -14,11 +14,12 @@ from psycopg import AsyncConnection
 from psycopg_pool import PoolTimeout
 
 from rosterlog.api.http.problems import ExpensiveReadsBusy
-from rosterlog.api.reading.reads import SILENT_SECONDS, Reads
+from rosterlog.api.reading.reads import Reads
 from rosterlog.domain.errors import StoreUnavailable
+from rosterlog.domain.log import silence
 from rosterlog.domain.log.sessions import AsyncPool
 from rosterlog.domain.log.silence import heard
-from rosterlog.projections.following.visibility import Visibility
+from rosterlog.projections.following.follower import Follower
 from rosterlog.projections.reading.queries import Parameters
 
 CONNECTIONS = 2
@@ -39,7 +40,7 @@ Making them into objects takes a few milliseconds.
 class ExpensiveReads(Reads):
     """Reads over the connections that only expensive reads use."""
 
-    def __init__(self, pool: AsyncPool, visibility: Visibility) -> None:
+    def __init__(self, pool: AsyncPool, visibility: Follower) -> None:
         """Read over those of `pool`, `CONNECTIONS` at most, and wait with `visibility` for positions."""
         super().__init__(pool, visibility)
         self.patience = TURN_SECONDS
@@ -76,10 +77,10 @@ class ExpensiveReads(Reads):
             connection.transaction(),
             connection.cursor(name="pages") as cursor,
         ):
-            with heard(connection, SILENT_SECONDS):
+            with heard(connection, silence.READ_SECONDS):
                 await cursor.execute(statement, parameters)
             while True:
-                with heard(connection, SILENT_SECONDS):
+                with heard(connection, silence.READ_SECONDS):
                     rows = await cursor.fetchmany(ROWS)
                 if not rows:
                     return

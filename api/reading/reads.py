@@ -34,11 +34,12 @@ from rosterlog.domain.errors import (
     UserRemoved,
     UserUnknown,
 )
+from rosterlog.domain.log import silence
 from rosterlog.domain.log.sessions import AsyncPool
 from rosterlog.domain.log.silence import DatabaseSilent, heard
 from rosterlog.domain.values import Confinement
+from rosterlog.projections.following.follower import Follower
 from rosterlog.projections.following.replayed import ReplicaVisibility
-from rosterlog.projections.following.visibility import Visibility
 from rosterlog.projections.reading import many, queries
 from rosterlog.projections.reading.queries import (
     CLASS_BY_ID,
@@ -56,9 +57,6 @@ if TYPE_CHECKING:
 
 WAIT_SECONDS = 5.0
 """How long a read waits for `min_position`, and a command for its own change to be visible."""
-
-SILENT_SECONDS = 35.0
-"""How long a read waits for the database's answer: longer than its `statement_timeout`, which a silent server can't tell us about."""
 
 _UNKNOWN: Mapping[str, type[Unknown]] = {
     "group": GroupUnknown,
@@ -81,7 +79,7 @@ class Reads:
     def __init__(
         self,
         pool: AsyncPool,
-        visibility: Visibility | ReplicaVisibility,
+        visibility: Follower | ReplicaVisibility,
         replica: "Replica | None" = None,
     ) -> None:
         """Read over connections of `pool`, and wait with `visibility`; a `replica` reads what is not of the past."""
@@ -289,7 +287,7 @@ class Reads:
     async def position(self, moment: Moment) -> int:
         """Return the position of the log that a moment means. Raises `MomentAhead`."""
         async with self.connection() as connection:
-            with heard(connection, SILENT_SECONDS):
+            with heard(connection, silence.READ_SECONDS):
                 return await moment.resolve(connection)
 
     async def _raise_missing(
@@ -334,7 +332,7 @@ async def _fetched(
     *,
     prepare: bool | None,
 ) -> list[tuple[Any, ...]]:
-    with heard(connection, SILENT_SECONDS):
+    with heard(connection, silence.READ_SECONDS):
         return await (await connection.execute(statement, parameters, prepare=prepare)).fetchall()
 
 

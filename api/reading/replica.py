@@ -18,15 +18,13 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_r
 
 from rosterlog.api.reading.reads import WAIT_SECONDS, Reads
 from rosterlog.domain.errors import StoreUnavailable
-from rosterlog.domain.log import sessions
+from rosterlog.domain.log import sessions, silence
 from rosterlog.domain.log.silence import DatabaseSilent, cut, heard
 from rosterlog.projections.reading.queries import Parameters
 from rosterlog.projections.shared_sql import CHECKPOINT
 
 LOOK_SECONDS = 1.0
 """How long to wait between two looks at the replica, whether it is there or gone."""
-SILENT_SECONDS = 3.0
-"""How long the replica may take to answer a look before it counts as gone."""
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +86,7 @@ class ReplicaWatch:
         """Begin to watch, and wait for the first look."""
         self._task = asyncio.create_task(self._watch())
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._looked.wait(), SILENT_SECONDS)
+            await asyncio.wait_for(self._looked.wait(), silence.REPLICA_SECONDS)
 
     async def stop(self) -> None:
         """End the watch."""
@@ -102,7 +100,7 @@ class ReplicaWatch:
             try:
                 async with await sessions.connect_async(self._conninfo) as connection:
                     while True:
-                        with heard(connection, SILENT_SECONDS):
+                        with heard(connection, silence.REPLICA_SECONDS):
                             await connection.execute("SELECT 1")
                         self._is_there()
                         async for _ in connection.notifies(timeout=LOOK_SECONDS):

@@ -25,7 +25,7 @@ from rosterlog.api.reading.expensive import CHEAP, ExpensiveReads
 from rosterlog.api.reading.reads import Reads, answer_whole
 from rosterlog.api.rest.schemas.queries import FeedQuery
 from rosterlog.domain.errors import InvalidValue
-from rosterlog.projections.following.head import Head
+from rosterlog.projections.following.follower import Follower
 from rosterlog.projections.reading import history
 from rosterlog.projections.reading.history import Entry, Question
 
@@ -42,7 +42,7 @@ _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "Vary": "Acc
 class Feed:
     """The feed of the service, as its route uses it."""
 
-    def __init__(self, reads: Reads, expensive: ExpensiveReads, head: Head) -> None:
+    def __init__(self, reads: Reads, expensive: ExpensiveReads, head: Follower) -> None:
         """Read news over the connections of `reads`, arrears over those of `expensive`, and wait with `head`."""
         self._reads = reads
         self._expensive = expensive
@@ -115,7 +115,7 @@ class Feed:
     async def _comes_after(self, position: int, seconds: float) -> bool:
         """Wait until there is an event after `position`, so many seconds have passed, or the process goes down."""
         waiting = {
-            asyncio.ensure_future(self._head.is_past(position, seconds)),
+            asyncio.ensure_future(self._head.reached(position + 1, seconds)),
             asyncio.ensure_future(self._closing.wait()),
         }
         try:

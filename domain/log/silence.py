@@ -1,7 +1,7 @@
 """An end for waiting on a database that keeps the connection and says nothing.
 
 A server's own time-outs can't be heard then, and TCP's notice only hosts that are gone. So whoever
-asks sets an alarm: when it goes off, the connection is shut down, and what waits for it fails as
+asks sets an alarm, and all alarms are named here: when it goes off, the connection is shut down, and what waits for it fails as
 with any lost connection. Cancelling takes longer: the driver first asks the server to stop, over a
 connection of its own, and that is silent, too.
 """
@@ -16,6 +16,15 @@ from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection, Connection
+
+READ_SECONDS = 35.0
+"""Seconds that a read may take: longer than its `statement_timeout`, which we can't hear then."""
+LOOK_SECONDS = 10.0
+"""Seconds that a follower's look at a position may take; a switch of the tables takes a part of it."""
+REPLICA_SECONDS = 3.0
+"""Seconds that a replica may take to answer a look before it counts as gone."""
+OPERATOR_SECONDS = 10.0
+"""Seconds that an operator's question may take."""
 
 
 class DatabaseSilent(psycopg.OperationalError):

@@ -11,7 +11,6 @@ right after it started to listen.
 """
 
 import logging
-import random
 import threading
 import time
 from typing import Any
@@ -21,6 +20,7 @@ from psycopg import Connection
 
 from rosterlog.domain.log import sessions
 from rosterlog.domain.log.event_store import RECORDED_CHANNEL
+from rosterlog.projections.connections import backoff, first_line
 from rosterlog.projections.projector.projector import (
     EventFails,
     UnknownEvent,
@@ -28,12 +28,11 @@ from rosterlog.projections.projector.projector import (
     project_up_to_failure,
 )
 from rosterlog.projections.projector.skips import SKIPPED_CHANNEL
+from rosterlog.projections.shared_sql import PROJECTED_CHANNEL
 from rosterlog.projections.tables import SCHEMA
 
 PROJECT_LOCK = 7_316_003
 """Key of the advisory lock that the leader holds."""
-PROJECTED_CHANNEL = "rosterlog_projected"
-"""Notification channel: the read tables reflect the log up to the position in the payload."""
 BATCH = 5_000
 """Most events in one transaction."""
 POLL_SECONDS = 0.5
@@ -84,7 +83,7 @@ class Runner:
             except psycopg.Error as lost:
                 logger.warning(
                     "projector can't go on over its connection (%s); reconnecting",
-                    _first_line(lost),
+                    first_line(lost),
                 )
                 self._back_off()
 
@@ -146,11 +145,6 @@ class Runner:
         self._stopping.wait(backoff(self._failures))
 
 
-def backoff(failures: int) -> float:
-    """Return how many seconds to wait after so many failures in a row: longer each time, with jitter, at most ten."""
-    return random.uniform(0.5, 1) * min(10.0, 0.2 * 2.0 ** min(failures, 10))  # noqa: S311  # jitter, no secret
-
-
 def _take_lead(connection: Connection[Any]) -> bool:
     row = connection.execute("SELECT pg_try_advisory_lock(%s)", [PROJECT_LOCK]).fetchone()
     return row is not None and row[0]
@@ -159,7 +153,3 @@ def _take_lead(connection: Connection[Any]) -> bool:
 def _wait_for_hint(connection: Connection[Any]) -> None:
     for _ in connection.notifies(timeout=POLL_SECONDS, stop_after=1):
         pass
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

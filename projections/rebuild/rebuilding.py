@@ -26,10 +26,9 @@ from rosterlog.projections.projector.projector import (
     project,
     project_up_to_failure,
 )
-from rosterlog.projections.projector.runner import PROJECTED_CHANNEL
 from rosterlog.projections.rebuild import comparison, loading, record, shadow, switch
 from rosterlog.projections.rebuild.record import IDLE, RebuildState, cancel, state
-from rosterlog.projections.shared_sql import CHECKPOINT, position_of
+from rosterlog.projections.shared_sql import CHECKPOINT, PROJECTED_CHANNEL, position_of
 from rosterlog.projections.tables import SHADOW
 
 __all__ = ["IDLE", "Rebuild", "RebuildState", "cancel", "state"]

@@ -26,13 +26,8 @@ def proxy(database: str) -> Iterator[Proxy]:
 @pytest.fixture
 def api(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     """Serve with little patience, over the proxy."""
-    for module in (
-        "rosterlog.api.reading.reads",
-        "rosterlog.projections.following.visibility",
-        "rosterlog.projections.following.head",
-    ):
-        monkeypatch.setattr(f"{module}.SILENT_SECONDS", SILENT_SECONDS)
-    monkeypatch.setattr("api.service.ANSWER_SECONDS", SILENT_SECONDS)
+    for name in ("READ_SECONDS", "LOOK_SECONDS", "OPERATOR_SECONDS"):
+        monkeypatch.setattr(f"rosterlog.domain.log.silence.{name}", SILENT_SECONDS)
     with serving(make_conninfo(proxy.conninfo, connect_timeout=2)) as client:
         yield client
 

@@ -244,7 +244,7 @@ def test_every_problem_is_explained(shared: Api) -> None:
     answered = {
         rule
         for path in source.rglob("*.py")
-        for rule in re.findall(r'respond\(\s*request, "([a-z-]+)"', path.read_text())
+        for rule in re.findall(r'respond\(\s*request,\s*"([a-z-]+)"', path.read_text())
     }
     assert {"invalid-request", "not-migrated", "internal-error"} <= answered
     for rule in sorted(answered | explanations().keys()):

@@ -172,7 +172,7 @@ def test_where_the_replica_is_gone_its_reads_go_to_the_primary(
     comes_back: Callable[[Proxy], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("rosterlog.api.reading.replica.SILENT_SECONDS", 1.0)
+    monkeypatch.setattr("rosterlog.domain.log.silence.REPLICA_SECONDS", 1.0)
     settings = Settings(database_url=names[0], read_database_url=network.conninfo)
     with serving(names[0], settings) as api, ThreadPoolExecutor(20) as callers:
         group_id = api.new_group()

@@ -17,11 +17,11 @@ from rosterlog.domain.log.event_store import PostgresLog
 from rosterlog.domain.roster import Roster
 from rosterlog.domain.values import Role
 from rosterlog.projections.projector.projector import EventFails
-from rosterlog.projections.projector.runner import PROJECTED_CHANNEL
 from rosterlog.projections.rebuild import rebuilding as rebuild
 from rosterlog.projections.rebuild import shadow
 from rosterlog.projections.rebuild.rebuilding import IDLE, Rebuild, RebuildState
 from rosterlog.projections.rebuild.shadow import ShadowInUse
+from rosterlog.projections.shared_sql import PROJECTED_CHANNEL
 from rosterlog.projections.tables import SHADOW
 from tests.conftest import by
 from tests.domain.threads import eventually
