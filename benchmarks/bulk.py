@@ -9,7 +9,7 @@ import httpx
 
 from benchmarks.server import database, say, server
 from benchmarks.serving import serving
-from rosterlog.domain.bulk import MOST_ITEMS, Enrolment, Items, Registration
+from rosterlog.domain.items import MOST_ITEMS, Enrolment, Items, Registration
 from rosterlog.domain.log.event_store import PostgresLog
 from rosterlog.domain.roster import Roster
 from rosterlog.domain.values import Provenance, Role

@@ -8,13 +8,12 @@ same one.
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
-from functools import cached_property
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any
 from uuid import UUID
 
 from rosterlog.domain.classes import Class
-from rosterlog.domain.deciding.decision import Decision, Verdict
+from rosterlog.domain.deciding.outcome import Result
+from rosterlog.domain.deciding.unit_of_work import UnitOfWork
 from rosterlog.domain.errors import (
     DomainError,
     IdTaken,
@@ -23,11 +22,9 @@ from rosterlog.domain.errors import (
     TooManyWithdrawals,
     UserUnknown,
 )
+from rosterlog.domain.items import Enrolment, Item, Items, Member, Refused, Registration
 from rosterlog.domain.users import User
-from rosterlog.domain.values import Provenance, Role
-
-MOST_ITEMS = 10_000
-"""Most items of one command (design: up to 10,000)."""
+from rosterlog.domain.values import Provenance
 
 FEW_WITHDRAWALS = 4
 """Withdrawals that need no permission (design: five or more that are over half of a roster are not allowed without)."""
@@ -35,114 +32,39 @@ FEW_WITHDRAWALS = 4
 ENROLLED, REGISTERED, UNCHANGED, REFUSED = "enrolled", "registered", "unchanged", "refused"
 
 
-@dataclass(frozen=True)
-class Refused:
-    """An item whose form is wrong, so that it is refused; `errors` says where, all of them or the first of `count`."""
-
-    rule: str
-    detail: str
-    errors: Sequence[Mapping[str, Any]] = ()
-    count: int = 0
-
-
-class _Item(Protocol):
-    @property
-    def streams(self) -> tuple[UUID, ...]: ...
-
-
-@dataclass(frozen=True)
-class Enrolment:
-    """One item of many enrolments."""
-
-    class_id: UUID
-    user_id: UUID
-    role: Role
-    effective_on: date | None = None
-
-    @property
-    def streams(self) -> tuple[UUID, ...]:
-        """What it names."""
-        return self.class_id, self.user_id
-
-
-@dataclass(frozen=True)
-class Registration:
-    """One item of many users to register."""
-
-    user_id: UUID
-
-    @property
-    def streams(self) -> tuple[UUID, ...]:
-        """What it names."""
-        return (self.user_id,)
-
-
-@dataclass(frozen=True)
-class Member:
-    """One member of a roster to be."""
-
-    user_id: UUID
-    role: Role
-
-    @property
-    def streams(self) -> tuple[UUID, ...]:
-        """What it names."""
-        return (self.user_id,)
-
-
-Item = TypeVar("Item", bound=_Item)
-
-
-@dataclass(frozen=True)
-class Items(Generic[Item]):
-    """The items of one command, in order; those whose form is wrong are refused already."""
-
-    items: Sequence[Item | Refused]
-
-    @cached_property
-    def streams(self) -> set[UUID]:
-        """All that they name."""
-        return {
-            stream
-            for item in self.items
-            if not isinstance(item, Refused)
-            for stream in item.streams
-        }
-
-
 def enrol_all(
-    decision: Decision, batch: UUID, enrolments: Items[Enrolment], by: Provenance, *, atomic: bool
-) -> Verdict:
+    work: UnitOfWork, batch: UUID, enrolments: Items[Enrolment], by: Provenance, *, atomic: bool
+) -> Result:
     """Decide about each enrolment on what those before it left.
 
     Raises `ItemsRefused` where `atomic` and one is refused.
     """
 
     def enrol(item: Enrolment) -> str:
-        class_ = decision.class_(item.class_id)
-        decision.user(item.user_id)
+        class_ = work.class_(item.class_id)
+        work.check_user(item.user_id)
         class_.enrol(item.user_id, item.role, by, item.effective_on)
-        return ENROLLED if decision.record(class_) else UNCHANGED
+        return ENROLLED if work.record(class_) else UNCHANGED
 
     return _each(batch, enrolments, enrol, atomic=atomic)
 
 
 def register_all(
-    decision: Decision,
+    work: UnitOfWork,
     batch: UUID,
     registrations: Items[Registration],
     by: Provenance,
     *,
     atomic: bool,
-) -> Verdict:
+) -> Result:
     """Decide about each user. Raises `ItemsRefused` where `atomic` and one is refused."""
 
     def register(item: Registration) -> str:
-        if decision.exists(item.user_id):
-            decision.ever(User, item.user_id, IdTaken)
-            decision.user(item.user_id)
+        if work.exists(item.user_id):
+            work.look(User, item.user_id, IdTaken)
+            work.check_user(item.user_id)
             return UNCHANGED
-        decision.record(User.register(item.user_id, by))
+        work.record(User.register(item.user_id, by))
         return REGISTERED
 
     return _each(batch, registrations, register, atomic=atomic)
@@ -150,7 +72,7 @@ def register_all(
 
 def _each(
     batch: UUID, items: Items[Item], decide: Callable[[Item], str], *, atomic: bool
-) -> Verdict:
+) -> Result:
     kinds: dict[tuple[str, ...], int] = {}
     came_to = [kinds.setdefault(_kind(item, decide), len(kinds)) for item in items.items]
     found = [list(kind) for kind in kinds]
@@ -158,7 +80,7 @@ def _each(
     refused = sum(found[kind][0] == REFUSED for kind in came_to)
     if atomic and refused:
         raise ItemsRefused(result, refused, len(came_to))
-    return Verdict(batch, 0, result)
+    return Result(batch, None, result)
 
 
 def _kind(item: Item | Refused, decide: Callable[[Item], str]) -> tuple[str, ...]:
@@ -229,21 +151,19 @@ class RosterRules:
 
 
 def set_roster(
-    decision: Decision, class_: Class, members: Items[Member], by: Provenance, rules: RosterRules
-) -> Verdict:
+    work: UnitOfWork, class_: Class, members: Items[Member], by: Provenance, rules: RosterRules
+) -> Result:
     """Decide on the fewest events that lead to these members.
 
     Raises `MembersRefused`, naming each that can't be a member, `TooManyWithdrawals`,
     `ClassArchived`.
     """
-    _refuse_unfit(decision, members.items)
+    _refuse_unfit(work, members.items)
     wanted = {member.user_id: member.role for member in members.items if isinstance(member, Member)}
-    decision.prepare(set(class_.members))
-    present = [
-        user for user in class_.members if not decision.ever(User, user, UserUnknown).removed
-    ]
+    work.fetch(class_.members)
+    present = [user for user in class_.members if not work.look(User, user, UserUnknown).removed]
     withdrawn = [user for user in present if user not in wanted]
-    version = decision.version(class_)
+    version = work.version(class_)
     for user in withdrawn:
         class_.withdraw(user, by)
     for user, role in wanted.items():
@@ -255,20 +175,20 @@ def set_roster(
         raise TooManyWithdrawals(withdrawals=len(withdrawn), members=len(present), allowed=allowed)
     changes = [_change(event) for event in class_.pending_events]
     if not rules.dry_run:
-        decision.record(class_)
-        version = decision.version(class_)
+        work.record(class_)
+        version = work.version(class_)
     kinds = Counter(change["change"] for change in changes)
     counts = {kind: kinds[kind] for kind in ("enrolled", "role_changed", "withdrawn")}
     unchanged = len(wanted) - kinds["enrolled"] - kinds["role_changed"]
-    return Verdict(class_.id, version, {**counts, "unchanged": unchanged, "changes": changes})
+    return Result(class_.id, version, {**counts, "unchanged": unchanged, "changes": changes})
 
 
-def _refuse_unfit(decision: Decision, members: Sequence[Member | Refused]) -> None:
+def _refuse_unfit(work: UnitOfWork, members: Sequence[Member | Refused]) -> None:
     refused = []
     for index, member in enumerate(members):
         try:
             if isinstance(member, Member):
-                decision.user(member.user_id)
+                work.check_user(member.user_id)
         except DomainError as unfit:
             refused.append(
                 {"pointer": f"/members/{index}", "rule": unfit.rule, "detail": str(unfit)}

@@ -123,7 +123,7 @@ class Class(RosterAggregate):
 
     def __init__(self, group_id: UUID, name: str, settings: Settings) -> None:
         self.created_as = (group_id, name, settings)
-        self.group_id = group_id
+        self.group_id: UUID = group_id
         self.stays: tuple[tuple[int, UUID], ...] = ((1, group_id),)
         self.name = name
         self.settings = settings
@@ -135,10 +135,6 @@ class Class(RosterAggregate):
         copy = super().__copy__()
         copy.members = self.members.copy()
         return copy
-
-    @property
-    def lives_in(self) -> UUID:  # noqa: D102
-        return self.group_id
 
     def version_in(self, groups: Confinement) -> int:
         """Return the version without the events of the class's stays in other groups, if the caller is confined to `groups`."""

@@ -28,17 +28,15 @@ class RosterEvent(Aggregate.Event):
 class RosterAggregate(Aggregate):
     """A stream's state: public verbs check the rules and trigger events, events only mutate."""
 
+    group_id: UUID | None = None
+    """The group that an event of this stream is of, where the event does not say so itself."""
+
     def __copy__(self) -> Self:
         """Copy what events mutate, and nothing else: a command decides on a copy, so a failed one leaves no trace."""
         copy = object.__new__(type(self))
         copy.__dict__.update(self.__dict__)
         copy._pending_events = []
         return copy
-
-    @property
-    def lives_in(self) -> UUID | None:
-        """The group that an event of this stream is of, where the event does not say so itself."""
-        return None
 
     def version_in(self, groups: Confinement) -> int:  # noqa: ARG002
         """Return the version as a caller counts it who is confined to `groups`."""

@@ -3,7 +3,7 @@
 A token's claim says so (`rosterlog.api.access.tokens`). Reads pass the groups on to their
 statements, each of whose sources knows which of its rows belong to them
 (`rosterlog.projections.reading.queries`, `rosterlog.projections.reading.history`); commands to
-their decision, to which all else is unknown (`rosterlog.domain.deciding.decision`).
+their decision, to which all else is unknown (`rosterlog.domain.deciding.unit_of_work`).
 """
 
 from typing import Any

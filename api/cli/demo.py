@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import Any
 from uuid import UUID, uuid5
 
-from rosterlog.domain.deciding.decision import Outcome
+from rosterlog.domain.deciding.outcome import Outcome
 from rosterlog.domain.roster import Roster
 from rosterlog.domain.values import Provenance, Role
 
@@ -58,7 +58,8 @@ def load(roster: Roster, on_progress: Callable[[int, int], None] = lambda *_: No
 
 def _give(roster: Roster, line: dict[str, Any]) -> Outcome:
     """Give the command of one line: ids by name, the day it happened as `effective_on` where the command takes one."""
-    command: Callable[..., Outcome] = getattr(roster, line.pop("do"))
+    verb = line.pop("do")
+    command: Callable[..., Outcome] = getattr(roster, verb)
     by = Provenance(line.pop("actor"), source=_SOURCE, reason=line.pop("reason", None))
     day = date.fromisoformat(line.pop("on"))
     arguments: dict[str, Any] = {
@@ -68,9 +69,9 @@ def _give(roster: Roster, line: dict[str, Any]) -> Outcome:
         arguments["effective_on"] = day
     if "role" in line:
         arguments["role"] = Role(line.pop("role"))
-    if command.__name__ == "create_class":
+    if verb == "create_class":
         arguments["settings"] = line.pop("settings", {})
-    stream = arguments.pop(_STREAM[command.__name__])
+    stream = arguments.pop(_STREAM[verb])
     return command(stream, by=by, **arguments, **line)
 
 

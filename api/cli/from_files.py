@@ -17,8 +17,9 @@ from rosterlog.api.http.problems import InvalidForm
 from rosterlog.api.ops.database import migrated_database
 from rosterlog.api.rest import bulk_items as bulk
 from rosterlog.api.settings import Settings
-from rosterlog.domain.bulk import MOST_ITEMS, Items, Member, RosterRules
+from rosterlog.domain.bulk import RosterRules
 from rosterlog.domain.errors import MembersRefused
+from rosterlog.domain.items import MOST_ITEMS, Items, Member
 from rosterlog.domain.log.event_store import PostgresLog
 from rosterlog.domain.roster import Roster
 from rosterlog.domain.values import Provenance

@@ -12,9 +12,10 @@ from typing import Any, TextIO
 
 from rosterlog.api.http import strict_json
 from rosterlog.api.http.strict_json import BadJson
-from rosterlog.domain.bulk import MOST_ITEMS, Items, outcomes
-from rosterlog.domain.deciding.decision import Outcome
+from rosterlog.domain.bulk import outcomes
+from rosterlog.domain.deciding.outcome import Outcome
 from rosterlog.domain.errors import ItemsRefused
+from rosterlog.domain.items import MOST_ITEMS, Items
 
 AT_ONCE = 1_000
 """How many items are recorded in one append, unless it is all or nothing: enough to be fast, few enough to show progress."""

@@ -12,15 +12,8 @@ from rosterlog.api.http.json_route import refuse_many_fields
 from rosterlog.api.http.problems import MOST_ERRORS, InvalidForm, Problem
 from rosterlog.api.http.strict_json import BadJson
 from rosterlog.api.rest.schemas.fields import ABSENT, ANNA, MATH, EffectiveOn, Flag, Id, Integer
-from rosterlog.domain.bulk import (
-    MOST_ITEMS,
-    Enrolment,
-    Items,
-    Member,
-    Refused,
-    Registration,
-    outcomes,
-)
+from rosterlog.domain.bulk import outcomes
+from rosterlog.domain.items import MOST_ITEMS, Enrolment, Items, Member, Refused, Registration
 from rosterlog.domain.values import Role
 
 _INPUT = ConfigDict(extra="forbid")

@@ -18,10 +18,11 @@ from rosterlog.api.http.operations import address_of, operation_of
 from rosterlog.api.reading.reads import WAIT_SECONDS
 from rosterlog.api.rest import headers as read
 from rosterlog.api.service import Service
-from rosterlog.domain.deciding.commanding import BoundCommand
-from rosterlog.domain.deciding.decision import Outcome
 from rosterlog.domain.deciding.idempotency import Key, Repeatable
+from rosterlog.domain.deciding.outcome import Outcome
+from rosterlog.domain.deciding.writer import Prepared
 from rosterlog.domain.errors import Gone, InvalidValue, OutcomeUnknown, StoreUnavailable, Unknown
+from rosterlog.domain.roster import Roster
 from rosterlog.domain.values import Expected, Provenance
 from rosterlog.projections.reading.queries import Thing
 
@@ -50,7 +51,7 @@ class Commands:
         """Give `request` as a command; it relies on the version `expected`, and may come again where it is `repeatable`."""
         self._service: Service = request.app.state.service
         self.request = request
-        self.roster = self._service.roster
+        self.roster: Roster = self._service.roster
         self.by = by
         self.expected = expected
         self._repeatable = repeatable
@@ -65,14 +66,12 @@ class Commands:
         """Return the same command without its idempotency key, for one that records nothing: asking again does no harm."""
         return Commands(self.request, self.by, self.expected, None)
 
-    async def give(self, command: BoundCommand[...], *args: object, **kwargs: object) -> Outcome:
-        """Give a command to the roster.
+    async def give(self, command: Prepared) -> Outcome:
+        """Give a command of the roster.
 
         Raises its refusal, `StoreUnavailable` where nothing was recorded, `OutcomeUnknown`.
         """
-        given = (
-            command.once(self._repeatable).within(self._groups).submit(*args, by=self.by, **kwargs)
-        )
+        given = command.once(self._repeatable).within(self._groups).submit()
         outcome = await self._outcome(given)
         self.request.state.outcome = outcome
         return outcome

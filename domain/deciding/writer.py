@@ -1,23 +1,25 @@
-"""The one writer of a process: all commands that wait are decided one after the other and recorded in one append.
+"""The one writer of a process: waiting commands are decided one by one and recorded in one append.
 
 Commands are taken and decided once the append's lock is held, on the log as it is: each on what
-those before it decided, so nothing can conflict, and nobody has to decide twice. While an append
-waits for its lock and is on its way to the disk, the next commands gather. Nobody waits for
-company: a command that comes alone is recorded alone, at once.
+those before it decided. So nothing can conflict, and no command is decided twice. While an append
+waits for its lock and is on its way to the disk, the next commands gather. No command waits for
+company: one that comes alone is recorded alone, at once.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Lock
+from typing import Any, Self
 from uuid import UUID
 
 from eventsourcing.persistence import OperationalError
 
-from rosterlog.domain.deciding.decision import Decided, Decision, Outcome, Verdict
+from rosterlog.domain.deciding.cache import AggregateCache
 from rosterlog.domain.deciding.idempotency import Kept, Key, Repeatable, keep
-from rosterlog.domain.deciding.known import KnownAggregates
+from rosterlog.domain.deciding.outcome import Outcome
+from rosterlog.domain.deciding.unit_of_work import Decided, UnitOfWork
 from rosterlog.domain.errors import DomainError, OutcomeUnknown, StoreUnavailable
 from rosterlog.domain.log.append import Append
 from rosterlog.domain.log.event_codec import EventCodec
@@ -25,46 +27,77 @@ from rosterlog.domain.log.event_store import NothingRecorded, PostgresLog, Recor
 from rosterlog.domain.values import Confinement
 
 MOST_STREAMS = 2_000
-"""How many streams the commands of one append may name, unless the first names more: what bounds the time that others wait for it."""
+"""Most streams that the commands of one append may name, unless its first command names more.
+
+It bounds how long the others wait.
+"""
 
 
-@dataclass
-class Waiting:
-    """A command that waits for its turn: how it decides, the streams it names, who gives it, and whoever waits for the outcome."""
+@dataclass(eq=False)
+class Prepared:
+    """A command with its arguments, and its outcome to come.
 
-    decide: Callable[[Decision], Verdict]
+    `decide` decides it, given a unit of work, `args` and `kwargs`; `streams` are the ids that it
+    names. A `repeatable` command may come
+    again, and gets the same outcome then. To a caller confined to `groups` all else is unknown.
+    """
+
+    writer: "Writer"
+    decide: Callable[..., Decided]
     streams: set[UUID]
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
     repeatable: Repeatable | None = None
     groups: Confinement = None
     outcome: Future[Outcome] = field(default_factory=Future)
+    came_to: Outcome | DomainError | None = None
+    """The outcome or refusal, to be told once the append is durable."""
 
     @property
     def key(self) -> Key | None:
         """The idempotency key that came with the command."""
         return self.repeatable.key if self.repeatable else None
 
+    def once(self, repeatable: Repeatable | None) -> Self:
+        """Make it the command of a request that may come again.
 
-@dataclass
-class _Answer:
-    """What a waiting command gets once the append is durable."""
+        Raises `KeyReused`, when it is given, where the key came with another request.
+        """
+        self.repeatable = repeatable
+        return self
 
-    waiting: Waiting
-    answer: Outcome | DomainError
+    def within(self, groups: Confinement) -> Self:
+        """Make it the command of a caller who is confined to `groups`."""
+        self.groups = groups
+        return self
 
-    def in_doubt(self, lost: Exception) -> "_Answer":
-        """Return the answer where it is not known whether the append was recorded; who recorded nothing may just try again."""
-        would_record = (
-            isinstance(self.answer, Outcome) and self.answer.changed and not self.answer.replayed
-        )
-        return _Answer(
-            self.waiting, _caused(OutcomeUnknown() if would_record else StoreUnavailable(), lost)
-        )
+    def submit(self) -> Future[Outcome]:
+        """Put the command in line, and return its outcome, to come."""
+        self.writer.put(self)
+        return self.outcome
 
-    def give(self) -> None:
-        if isinstance(self.answer, Outcome):
-            self.waiting.outcome.set_result(self.answer)
+    def given(self) -> Outcome:
+        """Give the command and wait until it is recorded.
+
+        Raises its refusal, `StoreUnavailable`, `OutcomeUnknown`.
+        """
+        return self.submit().result()
+
+    def doubt(self, lost: Exception) -> None:
+        """Take back what it came to, as it is not known whether the append was recorded.
+
+        A command that would have recorded nothing may just be given again.
+        """
+        came = self.came_to
+        would_record = isinstance(came, Outcome) and came.changed and not came.replayed
+        self.came_to = _caused(OutcomeUnknown() if would_record else StoreUnavailable(), lost)
+
+    def tell(self) -> None:
+        """Tell what it came to."""
+        if isinstance(self.came_to, Outcome):
+            self.outcome.set_result(self.came_to)
         else:
-            self.waiting.outcome.set_exception(self.answer)
+            self.outcome.set_exception(self.came_to)
 
 
 class Writer:
@@ -74,20 +107,19 @@ class Writer:
         """Write to `log`. The thread starts with the first command."""
         self._log = log
         self._codec = codec
-        self._known = KnownAggregates(log, codec.to_domain_event)
-        self._queue: deque[Waiting] = deque()
+        self._cache = AggregateCache(log, codec.to_domain_event)
+        self._queue: deque[Prepared] = deque()
         self._lock = Lock()
         self._at_work = False
         self._thread = ThreadPoolExecutor(1, "writer")
 
-    def submit(self, waiting: Waiting) -> Future[Outcome]:
-        """Put a command in line and return its outcome, to come."""
+    def put(self, command: Prepared) -> None:
+        """Put a command in line."""
         with self._lock:
-            self._queue.append(waiting)
+            self._queue.append(command)
             if not self._at_work:
                 self._thread.submit(self._work)
                 self._at_work = True
-        return waiting.outcome
 
     def close(self) -> None:
         """End the thread once all that waits is answered."""
@@ -96,24 +128,25 @@ class Writer:
 
     def _work(self) -> None:
         while self._is_wanted():
-            batch: list[Waiting] = []
+            batch: list[Prepared] = []
             try:
-                answers = self._record(batch)
+                self._record(batch)
             except Exception as wrong:
-                # Where all were cancelled meanwhile, nobody waits for what went wrong.
+                # Where all were cancelled meanwhile, nobody waits for the failure.
                 if failed := batch or self._next():
                     self._recover(failed, wrong)
-            else:
-                _give(answers)
 
     def _is_wanted(self) -> bool:
         with self._lock:
             self._at_work = bool(self._queue)
             return self._at_work
 
-    def _next(self) -> list[Waiting]:
-        """Take from the line what one append takes; who repeats a request waits until that is recorded."""
-        batch: list[Waiting] = []
+    def _next(self) -> list[Prepared]:
+        """Take from the line what one append takes.
+
+        A command that repeats a request of the same append waits until that is recorded.
+        """
+        batch: list[Prepared] = []
         keys: set[Key | None] = set()
         room = MOST_STREAMS
         with self._lock:
@@ -121,123 +154,92 @@ class Writer:
                 not batch
                 or (len(self._queue[0].streams) <= room and self._queue[0].key not in keys)
             ):
-                waiting = self._queue.popleft()
-                if waiting.outcome.set_running_or_notify_cancel():
-                    batch.append(waiting)
-                    room -= len(waiting.streams)
-                    keys |= {waiting.key} - {None}
+                command = self._queue.popleft()
+                if command.outcome.set_running_or_notify_cancel():
+                    batch.append(command)
+                    room -= len(command.streams)
+                    keys |= {command.key} - {None}
         return batch
 
-    def _recover(self, batch: Sequence[Waiting], failure: Exception) -> None:
-        """Answer a batch that was not recorded; what one command's fault is, is not the others'."""
+    def _recover(self, batch: Sequence[Prepared], failure: Exception) -> None:
+        """Answer a batch that was not recorded: the fault of one command is not a fault of the others."""
         wrong = self._once_more(batch) if isinstance(failure, NothingRecorded) else failure
         if isinstance(wrong, OperationalError):
-            for waiting in batch:
-                waiting.outcome.set_exception(_caused(StoreUnavailable(), wrong))
+            for command in batch:
+                command.outcome.set_exception(_caused(StoreUnavailable(), wrong))
         elif wrong and len(batch) == 1:
             batch[0].outcome.set_exception(wrong)
         elif wrong:
-            for waiting in batch:
+            for command in batch:
                 try:
-                    _give(self._record([waiting]))
+                    self._record([command])
                 except Exception as its:
-                    self._recover([waiting], its)
+                    self._recover([command], its)
 
-    def _once_more(self, batch: Sequence[Waiting]) -> Exception | None:
-        """Record again where a connection was lost, such as to a database that was restarted; return what is wrong this time."""
+    def _once_more(self, batch: Sequence[Prepared]) -> Exception | None:
+        """Record again where a connection was lost, such as to a database that was restarted.
+
+        Returns the failure of this time.
+        """
         try:
             self._log.reconnect()
-            _give(self._record(list(batch)))
+            self._record(list(batch))
         except Exception as wrong:
             return wrong
         return None
 
-    def _record(self, batch: list[Waiting]) -> Sequence[_Answer]:
-        """Return the answers once all that was decided is durable, or in doubt.
+    def _record(self, batch: list[Prepared]) -> None:
+        """Decide and record, and tell the outcomes once all is durable, or in doubt.
 
-        Where `batch` is empty, it takes what waits.
-
-        After an error nothing of it was recorded.
+        Where `batch` is empty, it takes the commands that wait. After an error nothing of them was
+        recorded.
         """
-        answers: Sequence[_Answer] = ()
         try:
-            # Before the lock, so that nobody waits for what we read.
-            self._known.load(self._named(batch))
-            with self._log.appending() as append, self._known.within(append):
+            # Before the lock, so that no other process waits for what we read.
+            self._cache.fetch(self._named(batch))
+            with self._log.appending() as append:
                 batch += [] if batch else self._next()
-                answers = self._write(append, batch)
+                self._write(append, batch)
         except RecordingUnknown as lost:
-            self._known.forget()
-            return [answer.in_doubt(lost) for answer in answers]
+            self._cache.forget()
+            for command in batch:
+                command.doubt(lost)
         except Exception:
             # Should what we know contradict the log, it is not for ever.
-            self._known.forget()
+            self._cache.forget()
             raise
-        return answers
+        for command in batch:
+            command.tell()
 
-    def _write(self, append: Append, batch: Sequence[Waiting]) -> Sequence[_Answer]:
-        decided, answers = self._decide(append, batch)
-        if decided.events:
-            append.write(decided.events, decided.streams)
-        if new := _new(answers):
-            keep(append, new)
-        self._known.keep(decided.changed, append.position)
-        return answers
-
-    def _named(self, batch: Sequence[Waiting]) -> set[UUID]:
-        """Return the streams that commands name, where `batch` is empty, those that wait."""
+    def _named(self, batch: Sequence[Prepared]) -> set[UUID]:
+        """Return the streams that commands name; where `batch` is empty, those that wait."""
         with self._lock:
-            return {stream for waiting in batch or self._queue for stream in waiting.streams}
+            return {stream for command in batch or self._queue for stream in command.streams}
 
-    def _decide(
-        self, append: Append, batch: Sequence[Waiting]
-    ) -> tuple[Decided, Sequence[_Answer]]:
-        repeatable = [waiting.repeatable for waiting in batch if waiting.repeatable]
+    def _write(self, append: Append, batch: Sequence[Prepared]) -> None:
+        repeatable = [command.repeatable for command in batch if command.repeatable]
         kept = Kept(append, repeatable) if repeatable else None
-        decided = Decided()
-        Decision(self._known, decided, self._codec.to_stored_event).prepare(
-            {stream for waiting in batch for stream in waiting.streams}
-        )
-        return decided, [
-            _Answer(waiting, self._answer(append, waiting, decided, kept)) for waiting in batch
-        ]
-
-    def _answer(
-        self, append: Append, waiting: Waiting, decided: Decided, kept: Kept | None
-    ) -> Outcome | DomainError:
-        decision = Decision(self._known, decided, self._codec.to_stored_event, waiting.groups)
-        try:
-            if kept and waiting.repeatable and (outcome := kept.outcome(waiting.repeatable)):
-                return outcome
-            verdict = waiting.decide(decision)
-        except DomainError as refusal:
-            return refusal
-        decision.keep()
-        position, recorded_at = (
-            append.position + len(decided.events),
-            append.recorded_at if decision.events else None,
-        )
-        return Outcome(
-            verdict.id,
-            verdict.version,
-            position,
-            bool(decision.events),
-            verdict.result,
-            recorded_at=recorded_at,
-        )
+        streams = {stream for command in batch for stream in command.streams}
+        work = UnitOfWork(append, self._cache, self._codec.to_stored_event, streams)
+        for command in batch:
+            command.came_to = (kept and kept.found(command.repeatable)) or work.decide(
+                command.decide, command.args, command.kwargs, command.groups
+            )
+        if work.events:
+            append.write(work.events, work.streams)
+        if new := _new(batch):
+            keep(append, new)
+        self._cache.keep(work.changed, append.position)
 
 
-def _give(answers: Sequence[_Answer]) -> None:
-    for answer in answers:
-        answer.give()
-
-
-def _new(answers: Sequence[_Answer]) -> dict[Repeatable, Outcome]:
-    """Return what commands with a key came to for the first time; refusals are not kept."""
+def _new(batch: Sequence[Prepared]) -> dict[Repeatable, Outcome]:
+    """Return the outcomes of commands whose key came for the first time; refusals are not kept."""
     return {
-        one.waiting.repeatable: one.answer
-        for one in answers
-        if one.waiting.repeatable and isinstance(one.answer, Outcome) and not one.answer.replayed
+        command.repeatable: command.came_to
+        for command in batch
+        if command.repeatable
+        and isinstance(command.came_to, Outcome)
+        and not command.came_to.replayed
     }
 
 

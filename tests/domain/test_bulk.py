@@ -7,16 +7,8 @@ import msgspec
 import pytest
 from psycopg import Connection
 
-from rosterlog.domain.bulk import (
-    Enrolment,
-    Items,
-    Member,
-    Refused,
-    Registration,
-    RosterRules,
-    outcomes,
-)
-from rosterlog.domain.deciding.decision import Outcome
+from rosterlog.domain.bulk import RosterRules, outcomes
+from rosterlog.domain.deciding.outcome import Outcome
 from rosterlog.domain.errors import (
     ClassArchived,
     ClassDeleted,
@@ -25,6 +17,7 @@ from rosterlog.domain.errors import (
     TooManyWithdrawals,
     VersionStale,
 )
+from rosterlog.domain.items import Enrolment, Items, Member, Refused, Registration
 from rosterlog.domain.roster import Roster
 from rosterlog.domain.values import Role
 from tests.conftest import by

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from psycopg import Connection
 
 from rosterlog.api.ops.embedded import EmbeddedPostgres
+from rosterlog.domain.deciding.outcome import Outcome
 from rosterlog.domain.errors import (
     ClassUnknown,
     DomainError,
@@ -52,12 +53,15 @@ def elsewhere(log: PostgresLog, school: UUID) -> Roster:
 def test_a_class_that_another_process_moved_away_is_unknown_at_once(
     roster: Roster, school: UUID, elsewhere: Roster
 ) -> None:
-    rename = elsewhere.change_class.within(ONLY_MINE)
+    def rename() -> Outcome:
+        command = elsewhere.change_class.prepared(school, by(), name="Music")
+        return command.within(ONLY_MINE).given()
+
     roster.change_class(school, by(), group_id=OTHER)
     with pytest.raises(ClassUnknown):
-        rename(school, by(), name="Music")
+        rename()
     roster.change_class(school, by(), group_id=MINE)
-    assert rename(school, by(), name="Music").changed
+    assert rename().changed
 
 
 def test_a_class_that_moves_to_and_fro_is_changed_only_where_it_is_ones_own(
@@ -70,7 +74,9 @@ def test_a_class_that_moves_to_and_fro_is_changed_only_where_it_is_ones_own(
     def rename() -> None:
         for number in range(100):
             with suppress(ClassUnknown):
-                elsewhere.change_class.within(ONLY_MINE)(school, by(), name=f"Art {number}")
+                elsewhere.change_class.prepared(school, by(), name=f"Art {number}").within(
+                    ONLY_MINE
+                ).given()
 
     assert together(move, rename) == [None, None]
     renamed = connection.execute(
@@ -82,19 +88,24 @@ def test_a_class_that_moves_to_and_fro_is_changed_only_where_it_is_ones_own(
 def test_a_move_needs_both_groups_in_the_same_command(roster: Roster, school: UUID) -> None:
     for groups in (ONLY_MINE, frozenset({OTHER})):
         with pytest.raises(GroupUnknown if MINE in groups else ClassUnknown):
-            roster.change_class.within(groups)(school, by(), group_id=OTHER, name="Music")
-    assert roster.change_class.within(frozenset({MINE, OTHER}))(
-        school, by(), group_id=OTHER
-    ).changed
+            roster.change_class.prepared(school, by(), group_id=OTHER, name="Music").within(
+                groups
+            ).given()
+    assert (
+        roster.change_class.prepared(school, by(), group_id=OTHER)
+        .within(frozenset({MINE, OTHER}))
+        .given()
+        .changed
+    )
 
 
 def test_an_id_that_is_used_elsewhere_is_taken(roster: Roster, school: UUID) -> None:
     roster.change_class(school, by(), group_id=OTHER)
     for id_ in (OTHER, school):
         with pytest.raises(IdTaken):
-            roster.create_class.within(ONLY_MINE)(id_, MINE, "Art", {}, by())
+            roster.create_class.prepared(id_, MINE, "Art", {}, by()).within(ONLY_MINE).given()
     with pytest.raises(GroupUnknown):
-        roster.create_class.within(ONLY_MINE)(school, OTHER, "Art", {}, by())
+        roster.create_class.prepared(school, OTHER, "Art", {}, by()).within(ONLY_MINE).given()
 
 
 def test_a_removed_user_is_gone_to_one_and_unknown_to_the_other(
@@ -102,16 +113,16 @@ def test_a_removed_user_is_gone_to_one_and_unknown_to_the_other(
 ) -> None:
     user = uuid4()
     roster.register_user(user, by())
-    roster.enrol.within(ONLY_MINE)(school, user, Role.STUDENT, by())
+    roster.enrol.prepared(school, user, Role.STUDENT, by()).within(ONLY_MINE).given()
     roster.remove_user(user, by())
     for groups, enrolling, changing in (
         (None, UserRemoved, UserRemoved),
         (ONLY_MINE, UserUnknown, MemberUnknown),
     ):
         with pytest.raises(enrolling):
-            roster.enrol.within(groups)(school, user, Role.TEACHER, by())
+            roster.enrol.prepared(school, user, Role.TEACHER, by()).within(groups).given()
         with pytest.raises(changing):
-            roster.change_role.within(groups)(school, user, Role.TEACHER, by())
+            roster.change_role.prepared(school, user, Role.TEACHER, by()).within(groups).given()
 
 
 def names_hidden(
@@ -167,11 +178,10 @@ def accepted(roster: Roster, command: Command, groups: frozenset[str] | None) ->
     verb, *arguments = command
     positional = [real(argument) for argument in arguments]
     change = positional.pop() if verb == "change_class" else {}
-    given_by = getattr(roster, verb).within(
-        None if groups is None else frozenset(IDS[group] for group in groups)
-    )
+    confinement = None if groups is None else frozenset(IDS[group] for group in groups)
+    named = {key: real(value) for key, value in change.items()}
     try:
-        given_by(*positional, by(), **{key: real(value) for key, value in change.items()})
+        getattr(roster, verb).prepared(*positional, by(), **named).within(confinement).given()
     except DomainError:
         return False
     return True

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from rosterlog.domain.deciding.decision import Outcome
+from rosterlog.domain.deciding.outcome import Outcome
 from rosterlog.domain.errors import (
     ClassArchived,
     ClassDeleted,

@@ -38,7 +38,7 @@ async def enrol_many(
     items = await apart(bulk.enrolments, new.items)
     try:
         outcome = await command.give(
-            command.roster.enrol_many, command.id, items, atomic=options.atomic
+            command.roster.enrol_many.prepared(command.id, items, command.by, atomic=options.atomic)
         )
     except ItemsRefused as refused:
         more = await apart(bulk.enrolled, new.items, items, refused.result)
@@ -64,7 +64,9 @@ async def register_many(
     items = await apart(bulk.registrations, new.items)
     try:
         outcome = await command.give(
-            command.roster.register_many, command.id, items, atomic=options.atomic
+            command.roster.register_many.prepared(
+                command.id, items, command.by, atomic=options.atomic
+            )
         )
     except ItemsRefused as refused:
         more = await apart(bulk.registered, new.items, items, refused.result)

@@ -13,7 +13,7 @@ from rosterlog.api.rest.schemas.answers import Class, ClassList, Diff, EventList
 from rosterlog.api.rest.schemas.bodies import ClassChange, NewClass, Nothing
 from rosterlog.api.rest.schemas.fields import Id
 from rosterlog.api.rest.schemas.queries import ClassHistoryPage, ClassPage, DiffQuery, ReadingAsOf
-from rosterlog.domain.deciding.decision import Outcome
+from rosterlog.domain.deciding.outcome import Outcome
 from rosterlog.projections.reading import history, queries
 
 router = APIRouter(prefix="/v1/classes", tags=["classes"], route_class=CommandRoute)
@@ -40,7 +40,9 @@ async def create_class(new: NewClass, command: Command) -> Response:
     Again with the same `id` and content it answers 200 with the class as it is now.
     """
     outcome = await command.give(
-        command.roster.create_class, new.id or uuid4(), new.group_id, new.name, new.settings
+        command.roster.create_class.prepared(
+            new.id or uuid4(), new.group_id, new.name, new.settings, command.by
+        )
     )
     return await _answer(command, outcome, outcome.id, location=f"/v1/classes/{outcome.id}")
 
@@ -55,7 +57,9 @@ async def change_class(class_id: Id, change: ClassChange, command: Command) -> R
     """Rename a class, replace its settings, or move it to another group."""
     changes = {name: getattr(change, name) for name in change.model_fields_set}
     outcome = await command.give(
-        command.roster.change_class, class_id, expected=command.expected, **changes
+        command.roster.change_class.prepared(
+            class_id, command.by, expected=command.expected, **changes
+        )
     )
     return await _answer(command, outcome, class_id)
 
@@ -68,7 +72,9 @@ async def change_class(class_id: Id, change: ClassChange, command: Command) -> R
 )
 async def archive_class(class_id: Id, _: Nothing, command: Command) -> Response:
     """Put a class away with its roster as it is."""
-    outcome = await command.give(command.roster.archive_class, class_id, expected=command.expected)
+    outcome = await command.give(
+        command.roster.archive_class.prepared(class_id, command.by, expected=command.expected)
+    )
     return await _answer(command, outcome, class_id)
 
 
@@ -80,7 +86,9 @@ async def archive_class(class_id: Id, _: Nothing, command: Command) -> Response:
 )
 async def restore_class(class_id: Id, _: Nothing, command: Command) -> Response:
     """Take an archived class back into use."""
-    outcome = await command.give(command.roster.restore_class, class_id, expected=command.expected)
+    outcome = await command.give(
+        command.roster.restore_class.prepared(class_id, command.by, expected=command.expected)
+    )
     return await _answer(command, outcome, class_id)
 
 
@@ -93,7 +101,9 @@ async def restore_class(class_id: Id, _: Nothing, command: Command) -> Response:
 async def delete_class(class_id: Id, command: Command) -> Response:
     """Delete a class for good, with its memberships. Its history and past rosters stay."""
     return await command.answer_ended(
-        await command.give(command.roster.delete_class, class_id, expected=command.expected)
+        await command.give(
+            command.roster.delete_class.prepared(class_id, command.by, expected=command.expected)
+        )
     )
 
 

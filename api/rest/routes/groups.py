@@ -44,7 +44,9 @@ async def create_group(new: NewGroup, command: Command) -> Response:
 
     Again with the same `id` and content it answers 200 with the group as it is now.
     """
-    outcome = await command.give(command.roster.create_group, new.id or uuid4(), new.name)
+    outcome = await command.give(
+        command.roster.create_group.prepared(new.id or uuid4(), new.name, command.by)
+    )
     return await command.answer(
         outcome, queries.GROUP_BY_ID, {"group_id": outcome.id}, location=f"/v1/groups/{outcome.id}"
     )
@@ -59,7 +61,9 @@ async def create_group(new: NewGroup, command: Command) -> Response:
 async def rename_group(group_id: Id, change: GroupChange, command: Command) -> Response:
     """Give a group another name."""
     outcome = await command.give(
-        command.roster.rename_group, group_id, change.name, expected=command.expected
+        command.roster.rename_group.prepared(
+            group_id, change.name, command.by, expected=command.expected
+        )
     )
     return await command.answer(outcome, queries.GROUP_BY_ID, {"group_id": group_id})
 
@@ -73,7 +77,9 @@ async def rename_group(group_id: Id, change: GroupChange, command: Command) -> R
 async def delete_group(group_id: Id, command: Command) -> Response:
     """Delete a group for good, with its classes and their memberships."""
     return await command.answer_ended(
-        await command.give(command.roster.delete_group, group_id, expected=command.expected)
+        await command.give(
+            command.roster.delete_group.prepared(group_id, command.by, expected=command.expected)
+        )
     )
 
 

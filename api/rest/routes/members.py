@@ -17,7 +17,7 @@ from rosterlog.api.rest.schemas.bodies import NewClassMember, RoleChange
 from rosterlog.api.rest.schemas.fields import Id
 from rosterlog.api.rest.schemas.queries import MemberPage, ReadingAsOf, Withdrawal
 from rosterlog.domain.bulk import RosterRules
-from rosterlog.domain.deciding.decision import Outcome
+from rosterlog.domain.deciding.outcome import Outcome
 from rosterlog.projections.reading import queries
 
 router = APIRouter(
@@ -52,12 +52,14 @@ async def enrol_member(class_id: Id, new: NewClassMember, command: Command) -> R
     role.
     """
     outcome = await command.give(
-        command.roster.enrol,
-        class_id,
-        new.user_id,
-        new.role,
-        effective_on=new.effective_on,
-        expected=command.expected,
+        command.roster.enrol.prepared(
+            class_id,
+            new.user_id,
+            new.role,
+            command.by,
+            effective_on=new.effective_on,
+            expected=command.expected,
+        )
     )
     location = f"/v1/classes/{class_id}/members/{new.user_id}"
     if outcome.recorded_at is None:
@@ -87,11 +89,13 @@ async def set_members(
     """
     command = command.unkept() if options.dry_run else command
     outcome = await command.give(
-        command.roster.set_members,
-        class_id,
-        await apart(bulk.members, roster.members),
-        rules=RosterRules(options.dry_run, options.max_withdrawals),
-        expected=command.expected,
+        command.roster.set_members.prepared(
+            class_id,
+            await apart(bulk.members, roster.members),
+            command.by,
+            rules=RosterRules(options.dry_run, options.max_withdrawals),
+            expected=command.expected,
+        )
     )
     return await command.answer_many(outcome, outcome.result or {}, version=outcome.version)
 
@@ -105,12 +109,14 @@ async def set_members(
 async def change_role(class_id: Id, user_id: Id, change: RoleChange, command: Command) -> Response:
     """Give a member another role; the membership stays the same."""
     outcome = await command.give(
-        command.roster.change_role,
-        class_id,
-        user_id,
-        change.role,
-        effective_on=change.effective_on,
-        expected=command.expected,
+        command.roster.change_role.prepared(
+            class_id,
+            user_id,
+            change.role,
+            command.by,
+            effective_on=change.effective_on,
+            expected=command.expected,
+        )
     )
     return await _answer(command, outcome, class_id, user_id)
 
@@ -126,11 +132,13 @@ async def withdraw_member(
 ) -> Response:
     """Withdraw a user from the class; one who is no member stays none."""
     outcome = await command.give(
-        command.roster.withdraw,
-        class_id,
-        user_id,
-        effective_on=withdrawal.effective_on,
-        expected=command.expected,
+        command.roster.withdraw.prepared(
+            class_id,
+            user_id,
+            command.by,
+            effective_on=withdrawal.effective_on,
+            expected=command.expected,
+        )
     )
     return await command.answer_ended(outcome)
 

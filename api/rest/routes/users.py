@@ -26,7 +26,9 @@ router = APIRouter(prefix="/v1/users", tags=["users"], route_class=CommandRoute)
 )
 async def register_user(new: NewUser, command: Command) -> Response:
     """Register a user. Again with the same `id` it answers 200."""
-    outcome = await command.give(command.roster.register_user, new.id or uuid4())
+    outcome = await command.give(
+        command.roster.register_user.prepared(new.id or uuid4(), command.by)
+    )
     return await command.answer(
         outcome, queries.USER_BY_ID, {"user_id": outcome.id}, location=f"/v1/users/{outcome.id}"
     )
@@ -41,7 +43,9 @@ async def register_user(new: NewUser, command: Command) -> Response:
 async def remove_user(user_id: Id, command: Command) -> Response:
     """Remove a user for good, with all memberships."""
     return await command.answer_ended(
-        await command.give(command.roster.remove_user, user_id, expected=command.expected)
+        await command.give(
+            command.roster.remove_user.prepared(user_id, command.by, expected=command.expected)
+        )
     )
 
 

@@ -9,11 +9,13 @@ from uuid import UUID, uuid4
 import pytest
 from psycopg import Connection
 
-from rosterlog.domain.bulk import Items, Registration, outcomes
-from rosterlog.domain.deciding.decision import Outcome
-from rosterlog.domain.deciding.idempotency import CLEAN_UP, Key, Repeatable
+from rosterlog.domain.bulk import outcomes
+from rosterlog.domain.deciding.idempotency import Key, Repeatable
+from rosterlog.domain.deciding.outcome import Outcome
 from rosterlog.domain.errors import GroupUnknown, KeyReused
+from rosterlog.domain.items import Items, Registration
 from rosterlog.domain.log.event_store import PostgresLog
+from rosterlog.domain.log.kept_outcomes import CLEAN_UP
 from rosterlog.domain.roster import Roster
 from tests.conftest import by
 from tests.domain.proxy import cutting
@@ -51,10 +53,10 @@ def age(connection: Connection[Any], interval: str = "24 hours") -> None:
 def test_who_repeats_a_request_gets_its_outcome_in_whatever_process(
     roster: Roster, elsewhere: Roster
 ) -> None:
-    first = roster.register_user.once(once())(uuid4(), by())
+    first = roster.register_user.prepared(uuid4(), by()).once(once()).given()
     roster.create_group(GROUP, "North", by())
     for other in (roster, elsewhere):
-        again = other.register_user.once(once())(uuid4(), by())
+        again = other.register_user.prepared(uuid4(), by()).once(once()).given()
         assert again == Outcome(
             first.id, first.version, first.position, changed=True, replayed=True
         )
@@ -62,24 +64,24 @@ def test_who_repeats_a_request_gets_its_outcome_in_whatever_process(
 
 
 def test_another_request_with_the_key_is_refused(roster: Roster, elsewhere: Roster) -> None:
-    roster.register_user.once(once())(uuid4(), by())
+    roster.register_user.prepared(uuid4(), by()).once(once()).given()
     with pytest.raises(KeyReused):
-        elsewhere.register_user.once(once(request=b"other"))(uuid4(), by())
+        elsewhere.register_user.prepared(uuid4(), by()).once(once(request=b"other")).given()
 
 
 @pytest.mark.parametrize(
     "other", [once(subject="head"), once(route="POST /v1/groups"), once(key="K")]
 )
 def test_a_key_is_of_one_subject_and_one_route(roster: Roster, other: Repeatable) -> None:
-    roster.register_user.once(once())(uuid4(), by())
-    assert roster.register_user.once(other)(uuid4(), by()).changed
+    roster.register_user.prepared(uuid4(), by()).once(once()).given()
+    assert roster.register_user.prepared(uuid4(), by()).once(other).given().changed
 
 
 def test_the_same_key_at_the_same_moment_is_carried_out_once(
     roster: Roster, elsewhere: Roster
 ) -> None:
     def register(of: Roster, number: int, outcomes: list[Outcome]) -> None:
-        outcomes.append(of.register_user.once(once(str(number)))(uuid4(), by()))
+        outcomes.append(of.register_user.prepared(uuid4(), by()).once(once(str(number))).given())
 
     for number in range(1, 16):
         outcomes: list[Outcome] = []
@@ -94,16 +96,16 @@ def test_the_same_key_at_the_same_moment_is_carried_out_once(
 def test_a_refusal_is_not_kept(roster: Roster) -> None:
     for _ in range(2):
         with pytest.raises(GroupUnknown):
-            roster.rename_group.once(once())(GROUP, "North", by())
+            roster.rename_group.prepared(GROUP, "North", by()).once(once()).given()
     roster.create_group(GROUP, "South", by())
-    assert roster.rename_group.once(once())(GROUP, "North", by()).changed
+    assert roster.rename_group.prepared(GROUP, "North", by()).once(once()).given().changed
 
 
 def test_what_changed_nothing_is_kept_too(roster: Roster) -> None:
     roster.create_group(GROUP, "North", by())
-    first = roster.create_group.once(once())(GROUP, "North", by())
+    first = roster.create_group.prepared(GROUP, "North", by()).once(once()).given()
     roster.rename_group(GROUP, "South", by())
-    again = roster.create_group.once(once())(GROUP, "North", by())
+    again = roster.create_group.prepared(GROUP, "North", by()).once(once()).given()
     assert (first.changed, again.changed, again.position, again.version) == (
         False,
         False,
@@ -115,8 +117,8 @@ def test_what_changed_nothing_is_kept_too(roster: Roster) -> None:
 def test_the_outcome_of_a_command_about_many_things_is_kept_whole(roster: Roster) -> None:
     items = Items([Registration(uuid4()), Registration(GROUP)])
     roster.create_group(GROUP, "North", by())
-    first = roster.register_many.once(once())(uuid4(), items, by())
-    again = roster.register_many.once(once())(uuid4(), items, by())
+    first = roster.register_many.prepared(uuid4(), items, by()).once(once()).given()
+    again = roster.register_many.prepared(uuid4(), items, by()).once(once()).given()
     assert first.result is not None
     assert [one["outcome"] for one in outcomes(items, first.result)] == ["registered", "refused"]
     assert (again.result, again.id, again.replayed) == (first.result, first.id, True)
@@ -131,20 +133,23 @@ def test_a_request_whose_answer_was_lost_with_the_process_gets_it_from_the_next(
         closing(Roster(doomed_log)) as doomed,
     ):
         proxy.cut_after_commit = True
-        first = doomed.register_user.once(once())(uuid4(), by())
+        first = doomed.register_user.prepared(uuid4(), by()).once(once()).given()
     with closing(Roster(log)) as following:
-        again = following.register_user.once(once())(uuid4(), by())
+        again = following.register_user.prepared(uuid4(), by()).once(once()).given()
     assert (again.id, again.position, again.replayed) == (first.id, 1, True)
 
 
 def test_a_key_is_forgotten_after_a_day(roster: Roster, connection: Connection[Any]) -> None:
-    first = roster.register_user.once(once())(uuid4(), by())
+    first = roster.register_user.prepared(uuid4(), by()).once(once()).given()
     age(connection, "23 hours 59 minutes")
-    assert roster.register_user.once(once())(uuid4(), by()).replayed
+    assert roster.register_user.prepared(uuid4(), by()).once(once()).given().replayed
     age(connection, "1 minute")
-    again = roster.register_user.once(once(request=b"other"))(uuid4(), by())
+    again = roster.register_user.prepared(uuid4(), by()).once(once(request=b"other")).given()
     assert (again.replayed, again.id == first.id) == (False, False)
-    assert roster.register_user.once(once(request=b"other"))(uuid4(), by()).id == again.id
+    assert (
+        roster.register_user.prepared(uuid4(), by()).once(once(request=b"other")).given().id
+        == again.id
+    )
 
 
 def test_expired_keys_are_cleaned_up_a_bounded_number_at_a_time(
@@ -154,7 +159,7 @@ def test_expired_keys_are_cleaned_up_a_bounded_number_at_a_time(
         "INSERT INTO log.idempotency_keys SELECT 's', 'r', n::text, '', '', '2020-01-01' FROM generate_series(1, %s) AS n",
         [CLEAN_UP + 50],
     )
-    roster.register_user.once(once("1"))(uuid4(), by())
+    roster.register_user.prepared(uuid4(), by()).once(once("1")).given()
     assert keys(connection) == 51
-    roster.register_user.once(once("2"))(uuid4(), by())
+    roster.register_user.prepared(uuid4(), by()).once(once("2")).given()
     assert keys(connection) == 2

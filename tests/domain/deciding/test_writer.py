@@ -11,9 +11,10 @@ import psycopg
 import pytest
 from psycopg import Connection
 
-from rosterlog.domain.deciding import known
-from rosterlog.domain.deciding.decision import Decision, Outcome, Verdict
-from rosterlog.domain.deciding.writer import Waiting
+from rosterlog.domain.deciding import cache
+from rosterlog.domain.deciding.outcome import Outcome, Result
+from rosterlog.domain.deciding.unit_of_work import UnitOfWork
+from rosterlog.domain.deciding.writer import Prepared
 from rosterlog.domain.errors import ClassArchived, EnrolledInOtherRole, GroupUnknown, UserRemoved
 from rosterlog.domain.log.event_store import PostgresLog
 from rosterlog.domain.roster import Roster
@@ -85,14 +86,14 @@ def test_commands_about_one_class_build_on_each_other_within_an_append(
 def test_what_is_wrong_with_one_command_is_not_the_others_fault(
     roster: Roster, database: str, connection: Connection[Any]
 ) -> None:
-    def fail(decision: Any) -> Verdict:
+    def fail(work: UnitOfWork) -> Result:
         raise ZeroDivisionError
 
     with gathered(database):
         first = roster.register_user.submit(uuid4(), by())
         waiting_backend(connection)
         before = roster.register_user.submit(uuid4(), by())
-        wrong = roster.writer.submit(Waiting(fail, set()))
+        wrong = Prepared(roster.writer, fail, set()).submit()
         after = roster.register_user.submit(uuid4(), by())
     assert isinstance(wrong.exception(), ZeroDivisionError)
     assert [one.result().position for one in (first, before, after)] == [5, 6, 7]
@@ -115,7 +116,7 @@ def test_many_threads_change_one_class_without_conflict(
     assert [row[0] for row in versions] == list(range(1, 34))
 
 
-@pytest.mark.parametrize("few", [known.FEW, 2])
+@pytest.mark.parametrize("few", [cache.FEW, 2])
 def test_a_decision_is_taken_on_what_another_process_changed(
     roster: Roster,
     database: str,
@@ -123,7 +124,7 @@ def test_a_decision_is_taken_on_what_another_process_changed(
     few: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(known, "FEW", few)
+    monkeypatch.setattr(cache, "FEW", few)
     with closing(PostgresLog(database)) as other_log, closing(Roster(other_log)) as other:
         for one in (roster, other):
             one.enrol(CLASS, OTHER, Role.STUDENT, by())
@@ -143,15 +144,15 @@ def test_an_append_never_waits_behind_a_migration_that_waits_for_the_append(
         with psycopg.connect(database) as migrating:
             migrating.execute("LOCK TABLE log.events IN ACCESS EXCLUSIVE MODE")
 
-    def decide(decision: Decision) -> Verdict:
+    def decide(work: UnitOfWork) -> Result:
         migrations.append(threads.submit(migrate))
         waiting_backend(connection)
-        assert not decision.exists(uuid4())
-        return Verdict(CLASS, 1)
+        assert not work.exists(uuid4())
+        return Result(CLASS, 1)
 
     migrations: list[Future[None]] = []
     with ThreadPoolExecutor(1) as threads:
-        assert not roster.writer.submit(Waiting(decide, {CLASS})).result().changed
+        assert not Prepared(roster.writer, decide, {CLASS}).given().changed
         migrations[0].result()
 
 

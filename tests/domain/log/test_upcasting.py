@@ -94,7 +94,7 @@ def test_a_release_without_the_upcaster_refuses_it_by_name() -> None:
 def test_commands_decide_on_what_older_versions_say(
     log: PostgresLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rosterlog.domain.deciding.commanding.EventCodec", lambda: codec)
+    monkeypatch.setattr("rosterlog.domain.deciding.command.EventCodec", lambda: codec)
     roster = Roster(log)
     roster.create_group(GROUP, "North", by())
     roster.register_user(USER, by())
