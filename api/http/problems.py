@@ -2,20 +2,19 @@
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
 import msgspec
-from fastapi import FastAPI, Request
+from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from rosterlog.api.rest.policy import BODY_BYTES, BULK_BODY_BYTES
-from rosterlog.api.rest.schemas.fields import ABSENT
+from rosterlog.api.http.policy import BODY_BYTES, BULK_BODY_BYTES
 from rosterlog.domain.errors import (
     ClassArchived,
     DomainError,
@@ -49,6 +48,8 @@ _SHOWN_ERRORS = 5
 _DETAIL_LENGTH, _PART_LENGTH = 2000, 500
 """Most characters of `detail`, and of each part of an error: a request may name things of any length."""
 
+_ABSENT: Any = Field(default_factory=lambda: None)
+
 logger = logging.getLogger(__name__)
 
 
@@ -56,8 +57,8 @@ class ProblemError(BaseModel):
     """One thing that is wrong, and where: in the body (a JSON pointer), a parameter or a header."""
 
     pointer: str = Field(default_factory=lambda: "", examples=["/name"])
-    parameter: str = ABSENT
-    header: str = ABSENT
+    parameter: str = _ABSENT
+    header: str = _ABSENT
     rule: str = Field(examples=["length"])
     detail: str = Field(examples=["name needs 1 to 100 characters after trimming, not 0"])
 
@@ -250,13 +251,12 @@ def refuse(request: Request, error: DomainError, more: Mapping[str, Any]) -> Res
     return respond(request, error.rule, _status(request, error), str(error), more=more)
 
 
-def install(app: FastAPI) -> None:
-    """Let the app answer every error as a problem."""
-    app.add_exception_handler(DomainError, _on_domain_error)
-    app.add_exception_handler(InvalidForm, _on_invalid_form)
-    app.add_exception_handler(RequestValidationError, _on_invalid_request)
-    app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(Exception, _on_unexpected)
+def of(request: Request, error: Exception) -> Response:
+    """Return the answer to a request that was refused, or failed, with `error`."""
+    for kind, answer in _ANSWERS.items():
+        if isinstance(error, kind):
+            return answer(request, error)
+    return _unexpected(request, error)
 
 
 def _status(request: Request, error: DomainError) -> int:
@@ -271,8 +271,7 @@ def _is_in_path(request: Request, error: Unknown | Gone) -> bool:
     return named is not None and str(UUID(str(named))) == error.id
 
 
-async def _on_domain_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, DomainError)
+def _on_domain_error(request: Request, error: Any) -> Response:
     if isinstance(error, InvalidValue):
         return invalid(request, [_at(error.field, error.broken_rule, error.detail)])
     if isinstance(error.__cause__, Exception):
@@ -323,13 +322,11 @@ def _at(field: str, rule: str, detail: str) -> dict[str, Any]:
     return {"pointer": f"/{field}", "rule": rule, "detail": detail}
 
 
-async def _on_invalid_request(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
+def _on_invalid_request(request: Request, error: Any) -> Response:
     return invalid(request, [_of_pydantic(one) for one in error.errors()])
 
 
-async def _on_invalid_form(request: Request, error: Exception) -> Response:
-    assert isinstance(error, InvalidForm)
+def _on_invalid_form(request: Request, error: Any) -> Response:
     return invalid(request, error.errors, error.count)
 
 
@@ -368,8 +365,7 @@ _RULES = {
 }
 
 
-async def _on_http_exception(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+def _on_http_exception(request: Request, error: Any) -> Response:
     phrase = HTTPStatus(error.status_code).phrase
     rule = re.sub(r"[^a-z]+", "-", phrase.lower())
     detail = (
@@ -380,14 +376,15 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     return respond(request, rule, error.status_code, detail, headers=error.headers)
 
 
-async def _on_unexpected(request: Request, error: Exception) -> Response:
+def _unexpected(request: Request, error: Exception) -> Response:
     logger.error("request failed", exc_info=error)
-    # This answer goes out past the middleware that gives every other its id.
-    headers = {"X-Request-Id": str(getattr(request.state, "request_id", None))}
-    return respond(
-        request,
-        "internal-error",
-        500,
-        "Something went wrong here. It is in the service's log under this request id.",
-        headers=headers,
-    )
+    detail = "Something went wrong here. It is in the service's log under this request id."
+    return respond(request, "internal-error", 500, detail)
+
+
+_ANSWERS: Mapping[type[Exception], Callable[[Request, Any], Response]] = {
+    DomainError: _on_domain_error,
+    InvalidForm: _on_invalid_form,
+    RequestValidationError: _on_invalid_request,
+    HTTPException: _on_http_exception,
+}
