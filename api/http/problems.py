@@ -288,15 +288,8 @@ def invalid(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Return the answer to a request that breaks rules of form or value, `count` of them, or as many as are given."""
-    return respond(
-        request,
-        "invalid-request",
-        422,
-        f"The request breaks {summary(errors, count)}",
-        errors,
-        headers,
-        count=count,
-    )
+    detail = f"The request breaks {summary(errors, count)}"
+    return respond(request, "invalid-request", 422, detail, errors, headers, count=count)
 
 
 def summary(errors: Sequence[Mapping[str, Any]], count: int | None = None) -> str:

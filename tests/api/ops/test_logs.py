@@ -104,7 +104,10 @@ def test_an_error_of_the_service_is_logged_with_the_request_id_that_the_answer_h
     assert "broken" not in answer.text
     request_id = answer.headers["X-Request-Id"]
     assert answer.json()["request_id"] == request_id
-    access, failed = (line for line in configured() if line["event"].startswith("request"))
+    access, failed = sorted(
+        (line for line in configured() if line["event"].startswith("request")),
+        key=lambda line: str(line["event"]),
+    )
     assert (access["status"], access["request_id"], failed["request_id"]) == (
         500,
         request_id,
