@@ -1,4 +1,8 @@
-"""A roster of 31 over HTTP, against the same through SQLAlchemy rows and a response model, and a route that does nothing."""
+"""A roster of 31 over HTTP, of a few classes and of 20,000.
+
+Against a plain FastAPI application with one statement that makes the JSON, against the same through
+SQLAlchemy rows and a response model, and against a route that does nothing.
+"""
 
 import statistics
 from typing import Any
@@ -6,7 +10,8 @@ from uuid import UUID
 
 import httpx
 
-from benchmarks.load import Measured, load, request
+from benchmarks.load import load, request
+from benchmarks.plain import plain
 from benchmarks.server import database, say, server
 from benchmarks.serving import EMPTY, NAIVE, serving
 from rosterlog.domain.log import sessions
@@ -14,8 +19,8 @@ from rosterlog.domain.log import sessions
 CONNECTIONS, ROUNDS, SECONDS = 32, 3, 4
 MEMBERS = 31
 SMALL, LARGE = 10_000, 1_000_000
-SAMPLE = 200
-"""How many classes are read, each as often as the others."""
+SAMPLE, MANY = 200, 20_000
+"""How many classes are read, each as often as the others: few, and more than a process keeps."""
 
 # Rows as the projector leaves them where rosters are set one class after the other, without the
 # events: reads of the present don't look at the log.
@@ -45,6 +50,8 @@ def measure() -> dict[str, Any]:
     medians = {name: statistics.median(found) for name, found in rates.items()}
     return {
         **{f"{name}_per_s": round(rate, 1) for name, rate in medians.items()},
+        "ratio_to_plain": round(medians["roster"] / medians["plain"], 2),
+        "ratio_to_plain_of_many": round(medians["roster_of_many"] / medians["plain_of_many"], 2),
         "ratio_to_naive": round(medians["roster"] / medians["naive"], 2),
         "ratio_to_empty_route": round(medians["roster"] / medians["empty_route"], 3),
         "ratio_of_not_modified_to_empty_route": round(
@@ -55,35 +62,29 @@ def measure() -> dict[str, Any]:
 
 
 def _rates(conninfo: str) -> dict[str, list[float]]:
-    rates: dict[str, list[float]] = {
-        name: [] for name in ("roster", "naive", "empty_route", "not_modified")
-    }
-    with serving(conninfo) as port:
-        rosters = [f"/v1/classes/{class_id}/members" for class_id in _classes(conninfo)]
-        etags = [httpx.get(f"http://127.0.0.1:{port}{path}").headers["ETag"] for path in rosters]
-        known = [(f"If-None-Match: {etag}",) for etag in etags]
+    with serving(conninfo) as ours, plain(conninfo) as theirs:
+        few = [f"/v1/classes/{class_id}/members" for class_id in _classes(conninfo, SAMPLE)]
+        many = _asked([f"/v1/classes/{one}/members" for one in _classes(conninfo, MANY)])
+        etags = [httpx.get(f"http://127.0.0.1:{ours}{path}").headers["ETag"] for path in few]
+        known = [
+            request("GET", path, headers=(f"If-None-Match: {etag}",))
+            for path, etag in zip(few, etags, strict=True)
+        ]
+        naive = [path.replace("/v1/classes", NAIVE) for path in few]
         plans = {
-            "roster": ([request("GET", path) for path in rosters], 200),
-            "naive": (
-                [request("GET", path.replace("/v1/classes", NAIVE)) for path in rosters],
-                200,
-            ),
-            "empty_route": ([request("GET", EMPTY)], 204),
-            "not_modified": (
-                [
-                    request("GET", path, headers=one)
-                    for path, one in zip(rosters, known, strict=True)
-                ],
-                304,
-            ),
+            "plain": (theirs, _turned(_asked(few), CONNECTIONS), 200),
+            "roster": (ours, _turned(_asked(few), CONNECTIONS), 200),
+            "plain_of_many": (theirs, _shared(many, CONNECTIONS), 200),
+            "roster_of_many": (ours, _shared(many, CONNECTIONS), 200),
+            "naive": (ours, _turned(_asked(naive), CONNECTIONS), 200),
+            "empty_route": (ours, [_asked([EMPTY])] * CONNECTIONS, 204),
+            "not_modified": (ours, _turned(known, CONNECTIONS), 304),
         }
+        rates: dict[str, list[float]] = {name: [] for name in plans}
         for number in range(1, ROUNDS + 1):
-            for name, (requests, expected) in plans.items():
-                rates[name].append(_load(port, requests, expected, CONNECTIONS).per_s)
-            say(
-                f"round {number} of {ROUNDS}: "
-                + ", ".join(f"{name} {found[-1]:,.0f}/s" for name, found in rates.items())
-            )
+            for name, (port, requests, expected) in plans.items():
+                rates[name].append(load(port, requests, SECONDS, expected).per_s)
+            say(f"round {number} of {ROUNDS}: { ({k: round(v[-1]) for k, v in rates.items()}) }")
     return rates
 
 
@@ -93,11 +94,8 @@ def _latencies(small: str, large: str) -> dict[str, float]:
     for _ in range(ROUNDS):
         for conninfo, medians in found.items():
             with serving(conninfo) as port:
-                requests = [
-                    request("GET", f"/v1/classes/{class_id}/members")
-                    for class_id in _classes(conninfo)
-                ]
-                medians.append(_load(port, requests, 200, 1).p50_ms)
+                paths = [f"/v1/classes/{one}/members" for one in _classes(conninfo, SAMPLE)]
+                medians.append(load(port, [_asked(paths)], SECONDS, 200).p50_ms)
     few, many = statistics.median(found[small]), statistics.median(found[large])
     return {
         "p50_ms_at_10_000": round(few, 3),
@@ -106,13 +104,21 @@ def _latencies(small: str, large: str) -> dict[str, float]:
     }
 
 
-def _load(port: int, requests: list[bytes], expected: int, connections: int) -> Measured:
-    # Each connection begins elsewhere, so that they do not all ask for the same.
-    turned = [
+def _asked(paths: list[str]) -> list[bytes]:
+    return [request("GET", path) for path in paths]
+
+
+def _turned(requests: list[bytes], connections: int) -> list[list[bytes]]:
+    """Return all requests for each connection; each begins with another one."""
+    return [
         requests[place:] + requests[:place]
         for place in (number * len(requests) // connections for number in range(connections))
     ]
-    return load(port, turned, SECONDS, expected)
+
+
+def _shared(requests: list[bytes], connections: int) -> list[list[bytes]]:
+    """Return for each connection its share of the requests."""
+    return [requests[number::connections] for number in range(connections)]
 
 
 def _filled(conninfo: str, memberships: int) -> str:
@@ -122,11 +128,11 @@ def _filled(conninfo: str, memberships: int) -> str:
     return conninfo
 
 
-def _classes(conninfo: str) -> list[UUID]:
+def _classes(conninfo: str, count: int) -> list[UUID]:
     with sessions.connect(conninfo, autocommit=False) as connection:
         return [
             row[0]
             for row in connection.execute(
-                "SELECT id FROM roster.classes ORDER BY id LIMIT %s", [SAMPLE]
+                "SELECT id FROM roster.classes ORDER BY id LIMIT %s", [count]
             )
         ]
