@@ -20,12 +20,12 @@ from rosterlog.api.http.problems import RebuildNotPermitted
 from rosterlog.api.ops.database import Databases
 from rosterlog.api.ops.metrics import NOTE_SECONDS, Metrics, is_one_of_several
 from rosterlog.api.ops.probing import Answer, Probing, Question
+from rosterlog.api.ops.readiness import Condition, Readiness, standing
 from rosterlog.api.reading.expensive import CONNECTIONS, ExpensiveReads
 from rosterlog.api.reading.reads import Reads, is_live
 from rosterlog.api.reading.replica import Replica, ReplicaReads, ReplicaWatch
 from rosterlog.api.rest.feed import Feed
 from rosterlog.api.rest.histories import Histories
-from rosterlog.api.rest.readiness import Condition, Readiness, standing
 from rosterlog.api.rest.schemas.queries import Reading
 from rosterlog.api.settings import Settings
 from rosterlog.domain.errors import StoreUnavailable

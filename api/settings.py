@@ -1,5 +1,6 @@
 """The settings of the service, from environment variables with the prefix ROSTERLOG_."""
 
+from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,8 +11,15 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from rosterlog.api.access.keys import ALGORITHMS
+ALGORITHMS: Mapping[str, frozenset[str]] = {
+    "RSA": frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}),
+    "EC": frozenset({"ES256", "ES384", "ES512"}),
+    "OKP": frozenset({"EdDSA"}),
+}
+"""What each kind of key signs with.
 
+A secret that signs and checks alike is none of them, so no key can be taken for such a secret.
+"""
 Names = Annotated[tuple[str, ...], NoDecode]
 """Several names in one variable, with commas between them."""
 

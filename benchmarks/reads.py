@@ -31,7 +31,7 @@ FILL = """
     SELECT md5('class' || n)::uuid, md5('group')::uuid, 'Class ' || n, '{{}}', now(), now(), 32 FROM generate_series(1, {classes}) AS n;
     INSERT INTO roster.class_members (id, class_id, user_id, role, created_at)
     SELECT public.membership_id(class_id, user_id), class_id, user_id,
-           CASE WHEN place = 0 THEN 'teacher' ELSE 'student' END::class_role, now()
+           CASE WHEN place = 0 THEN 'teacher' ELSE 'student' END::public.class_role, now()
     FROM (
         SELECT md5('class' || class)::uuid AS class_id, md5('user' || 1 + (class * 7 + place * 13) % {users})::uuid AS user_id, place
         FROM generate_series(1, {classes}) AS class CROSS JOIN generate_series(0, {members} - 1) AS place

@@ -7,7 +7,7 @@ import os
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from http import HTTPStatus
 from pathlib import Path
@@ -31,15 +31,8 @@ from jwt import PyJWK, PyJWKSet
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from jwt.exceptions import PyJWTError
 
-ALGORITHMS: Mapping[str, frozenset[str]] = {
-    "RSA": frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}),
-    "EC": frozenset({"ES256", "ES384", "ES512"}),
-    "OKP": frozenset({"EdDSA"}),
-}
-"""What each kind of key signs with.
+from rosterlog.api.settings import ALGORITHMS
 
-A secret that signs and checks alike is none of them, so no key can be taken for such a secret.
-"""
 FETCH_SECONDS = 3.0
 """How long the identity provider may take for its whole answer."""
 PATIENCE_SECONDS = 1.0

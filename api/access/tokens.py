@@ -16,13 +16,12 @@ from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
 from rosterlog.api.access.keys import (
-    ALGORITHMS,
     Keys,
     KeysUnreadable,
     private_key,
     signing_algorithm,
 )
-from rosterlog.api.settings import Settings
+from rosterlog.api.settings import ALGORITHMS, Settings
 from rosterlog.domain.errors import InvalidValue
 from rosterlog.domain.values import Confinement, Provenance
 

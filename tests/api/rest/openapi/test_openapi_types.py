@@ -13,8 +13,8 @@ import pytest
 
 from rosterlog.api.app import create_app
 from rosterlog.api.http.problems import explanations
+from rosterlog.api.ops.readiness import DEGRADED, UNKNOWN
 from rosterlog.api.rest.openapi.document import TAGS
-from rosterlog.api.rest.readiness import DEGRADED, UNKNOWN
 from rosterlog.api.rest.schemas.answers import DiffFields, EventFields
 from rosterlog.domain.events import RosterEvent
 from rosterlog.domain.log.event_codec import AGGREGATES, EventCodec
