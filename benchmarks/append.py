@@ -33,11 +33,11 @@ BY = Provenance("benchmark", source="api")
 
 # The library's table and statement, with a state as long as that of an enrolment.
 TABLE = """
-    CREATE TABLE stored_events (
+    CREATE TABLE public.stored_events (
         originator_id uuid NOT NULL, originator_version bigint NOT NULL, topic text, state bytea, notification_id bigserial,
         PRIMARY KEY (originator_id, originator_version)
     );
-    CREATE UNIQUE INDEX stored_events_notification_id_index ON stored_events (notification_id)
+    CREATE UNIQUE INDEX stored_events_notification_id_index ON public.stored_events (notification_id)
 """
 UNLOCKED_INSERT = """
 INSERT INTO stored_events (originator_id, originator_version, topic, state) VALUES (gen_random_uuid(), 1, 'MemberEnrolled', decode(repeat('7b', 190), 'hex'));

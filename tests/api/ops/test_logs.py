@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import logging
+import select
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -125,6 +126,42 @@ def log_request(path: str) -> None:
         lines.flush()
 
     asyncio.run(log())
+
+
+class Pipe(io.StringIO):
+    """Keeps what each write brought."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.written.append(text)
+        return len(text)
+
+
+def test_lines_of_one_turn_are_written_together_and_never_more_than_a_pipe_takes_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pipe = Pipe()
+    monkeypatch.setattr(sys, "stderr", pipe)
+    lines = logs.RequestLines()
+
+    async def serve() -> None:
+        for number in range(100):
+            state = {"request_id": str(number)}
+            path = "/ä" * (number % 90)
+            lines.add({"method": "GET", "path": path, "state": state}, "none", 404, 0.001)
+        assert pipe.written == []
+        await asyncio.sleep(0)
+
+    asyncio.run(serve())
+    found = [json.loads(line) for line in "".join(pipe.written).splitlines()]
+    assert [one["request_id"] for one in found] == [str(number) for number in range(100)]
+    assert 1 < len(pipe.written) < 50
+    for part in pipe.written:
+        assert part.endswith("\n")
+        assert len(part.encode()) <= select.PIPE_BUF
 
 
 FORGED = 'x\n{"level":"info","event":"forged"}\r\x1b[31m\u2028\x00'

@@ -10,6 +10,7 @@ import pytest
 from rosterlog.api.app import create_app
 from rosterlog.api.http.operations import Operations
 from rosterlog.api.rest.policy import POLICIES, SCOPES
+from rosterlog.api.rest.schemas.queries import Page
 from tests.api.client import Api, done, problem, unknown_id
 from tests.api.identity import Provider, bearer
 
@@ -101,6 +102,14 @@ def test_every_operation_has_a_row_and_every_row_an_operation() -> None:
                     ),
                 },
             )
+
+
+def test_a_query_is_the_one_that_the_row_names() -> None:
+    routes = create_app(lambda: "").routes
+    for operation, query in (("listGroups", None), ("getGroup", Page), ("createGroup", Page)):
+        policies = {**POLICIES, operation: replace(POLICIES[operation], query=query)}
+        with pytest.raises(LookupError, match=f"^{operation} takes another query than its row"):
+            Operations(routes, policies)
 
 
 def test_a_route_that_is_no_operation_ends_the_start() -> None:
