@@ -34,12 +34,15 @@ from rosterlog.api.service import Service
 from rosterlog.api.settings import Settings
 
 _DESCRIPTION = """
-Who is in which class, in which role, since when, and who changed it. Every change is an event with its actor and reason, and nothing is
+Who is in which class, in which role, since when, and who changed it. Every change is an event \
+with its actor and reason, and nothing is
 ever overwritten: read the roster as it is, as it was at any moment, or its history.
 
-* A command answers once its change is visible to reads, with the `Roster-Position` of its own event.
+* A command answers once its change is visible to reads, \
+with the `Roster-Position` of its own event.
 * `as_of` and `at_position` read the past. `min_position` waits for a change of your own.
-* Every refusal is a problem (RFC 9457) that names the rule and the place. Its `type` leads to an explanation.
+* Every refusal is a problem (RFC 9457) that names the rule and the place. \
+Its `type` leads to an explanation.
 """
 
 

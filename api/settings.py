@@ -54,7 +54,9 @@ class Settings(BaseSettings):
     )
     auth_keys: str | None = Field(
         None,
-        description="Keys to check tokens with: a JWK set's https address or file, or a key as PEM.",
+        description=(
+            "Keys to check tokens with: a JWK set's https address or file, or a key as PEM."
+        ),
     )
     auth_issuer: str | None = Field(
         None, validate_default=True, description="Who issues the tokens: their claim iss."
@@ -112,7 +114,8 @@ class Settings(BaseSettings):
         except psycopg.ProgrammingError:
             # libpq's own words repeat the string, and with it the password.
             raise ValueError(
-                "is no connection string of PostgreSQL, such as postgresql://user:password@host/database"
+                "is no connection string of PostgreSQL, such as "
+                "postgresql://user:password@host/database"
             ) from None
         return value or None
 
@@ -164,7 +167,8 @@ class Settings(BaseSettings):
     def _loopback(cls, value: str, info: ValidationInfo) -> str:
         if info.data.get("auth_keys") is None and not is_loopback(value):
             raise ValueError(
-                f"{value} is reachable by others, and no authentication is configured: use 127.0.0.1, or set ROSTERLOG_AUTH_KEYS, "
+                f"{value} is reachable by others, and no authentication is configured: use "
+                "127.0.0.1, or set ROSTERLOG_AUTH_KEYS, "
                 "ROSTERLOG_AUTH_ISSUER and ROSTERLOG_AUTH_AUDIENCE"
             )
         return value

@@ -34,15 +34,25 @@ BY = Provenance("benchmark", source="api")
 # The library's table and statement, with a state as long as that of an enrolment.
 TABLE = """
     CREATE TABLE public.stored_events (
-        originator_id uuid NOT NULL, originator_version bigint NOT NULL, topic text, state bytea, notification_id bigserial,
+        originator_id uuid NOT NULL,
+        originator_version bigint NOT NULL,
+        topic text,
+        state bytea,
+        notification_id bigserial,
         PRIMARY KEY (originator_id, originator_version)
     );
-    CREATE UNIQUE INDEX stored_events_notification_id_index ON public.stored_events (notification_id)
+    CREATE UNIQUE INDEX stored_events_notification_id_index
+        ON public.stored_events (notification_id)
 """
 UNLOCKED_INSERT = """
-INSERT INTO stored_events (originator_id, originator_version, topic, state) VALUES (gen_random_uuid(), 1, 'MemberEnrolled', decode(repeat('7b', 190), 'hex'));
+INSERT INTO stored_events (originator_id, originator_version, topic, state) \
+VALUES (gen_random_uuid(), 1, 'MemberEnrolled', decode(repeat('7b', 190), 'hex'));
 """
-LOCKED_INSERT = f"BEGIN;\nLOCK TABLE stored_events IN EXCLUSIVE MODE;\nNOTIFY stored_events;{UNLOCKED_INSERT}COMMIT;\n"
+LOCKED_INSERT = f"""
+BEGIN;
+LOCK TABLE stored_events IN EXCLUSIVE MODE;
+NOTIFY stored_events;{UNLOCKED_INSERT}COMMIT;
+"""
 
 
 def measure() -> dict[str, Any]:
@@ -77,7 +87,10 @@ def measure() -> dict[str, Any]:
 
 
 def _ours(postgres: EmbeddedPostgres) -> tuple[float, int]:
-    """Return enrolments a second, and how many positions a follower that read all the while did not see."""
+    """Return enrolments a second, and how many positions a follower missed.
+
+    The follower reads the log all the while.
+    """
     conninfo = database(postgres)
     log = PostgresLog(conninfo)
     roster = Roster(log)
@@ -110,7 +123,10 @@ def _ours(postgres: EmbeddedPostgres) -> tuple[float, int]:
 
 
 def _alone(postgres: EmbeddedPostgres) -> float:
-    """Return the median milliseconds of one enrolment, where one caller gives one after the other."""
+    """Return the median milliseconds of one enrolment.
+
+    One caller gives one after the other.
+    """
     log = PostgresLog(database(postgres))
     roster = Roster(log)
     group, users, classes = (
@@ -185,8 +201,10 @@ def _pgbench(postgres: EmbeddedPostgres, script: str, clients: int) -> float:
         file = Path(folder) / "script.sql"
         file.write_text(script)
         command = [
-            Binaries.packaged()["pgbench"], "--no-vacuum", "--protocol=prepared", f"--client={clients}", f"--jobs={min(clients, 2)}",
-            f"--time={PGBENCH_SECONDS}", f"--file={file}", f"--host={parts['host']}", "--username=postgres", str(parts["dbname"]),
+            Binaries.packaged()["pgbench"], "--no-vacuum", "--protocol=prepared",
+            f"--client={clients}", f"--jobs={min(clients, 2)}", f"--time={PGBENCH_SECONDS}",
+            f"--file={file}", f"--host={parts['host']}", "--username=postgres",
+            str(parts["dbname"]),
         ]  # fmt: skip
         printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     found = re.search(r"tps = ([\d.]+)", printed)

@@ -25,16 +25,21 @@ SAMPLE, MANY = 200, 20_000
 # Rows as the projector leaves them where rosters are set one class after the other, without the
 # events: reads of the present don't look at the log.
 FILL = """
-    INSERT INTO roster.groups (id, name, created_at, updated_at, version) VALUES (md5('group')::uuid, 'Benchmark', now(), now(), 1);
-    INSERT INTO roster.users (id, created_at, version) SELECT md5('user' || n)::uuid, now(), 1 FROM generate_series(1, {users}) AS n;
+    INSERT INTO roster.groups (id, name, created_at, updated_at, version)
+    VALUES (md5('group')::uuid, 'Benchmark', now(), now(), 1);
+    INSERT INTO roster.users (id, created_at, version)
+    SELECT md5('user' || n)::uuid, now(), 1 FROM generate_series(1, {users}) AS n;
     INSERT INTO roster.classes (id, group_id, name, settings, created_at, updated_at, version)
-    SELECT md5('class' || n)::uuid, md5('group')::uuid, 'Class ' || n, '{{}}', now(), now(), 32 FROM generate_series(1, {classes}) AS n;
+    SELECT md5('class' || n)::uuid, md5('group')::uuid, 'Class ' || n, '{{}}', now(), now(), 32
+    FROM generate_series(1, {classes}) AS n;
     INSERT INTO roster.class_members (id, class_id, user_id, role, created_at)
     SELECT public.membership_id(class_id, user_id), class_id, user_id,
            CASE WHEN place = 0 THEN 'teacher' ELSE 'student' END::public.class_role, now()
     FROM (
-        SELECT md5('class' || class)::uuid AS class_id, md5('user' || 1 + (class * 7 + place * 13) % {users})::uuid AS user_id, place
-        FROM generate_series(1, {classes}) AS class CROSS JOIN generate_series(0, {members} - 1) AS place
+        SELECT md5('class' || class)::uuid AS class_id,
+               md5('user' || 1 + (class * 7 + place * 13) % {users})::uuid AS user_id, place
+        FROM generate_series(1, {classes}) AS class
+        CROSS JOIN generate_series(0, {members} - 1) AS place
         ORDER BY class, place
     ) AS member;
     ANALYZE
@@ -89,7 +94,10 @@ def _rates(conninfo: str) -> dict[str, list[float]]:
 
 
 def _latencies(small: str, large: str) -> dict[str, float]:
-    """Return the median latency of a roster, one request at a time, with few memberships in all and with many; in turns."""
+    """Return the median latency of a roster, one request at a time.
+
+    With few memberships in all and with many, in turns.
+    """
     found: dict[str, list[float]] = {small: [], large: []}
     for _ in range(ROUNDS):
         for conninfo, medians in found.items():

@@ -75,7 +75,10 @@ def _wait_until_ready(url: str) -> None:
 
 
 class Naive:
-    """A roster as many would write it: rows of the models over an async engine, through a response model."""
+    """A roster as many would write it: rows of the models, through a response model.
+
+    The rows come over an async engine.
+    """
 
     def __init__(self, conninfo: str) -> None:
         self._engine = create_async_engine(

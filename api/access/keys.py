@@ -1,4 +1,7 @@
-"""The keys that tokens are checked with: a JWK set from an address or a file, or one key as PEM; rotated without a restart."""
+"""The keys that tokens are checked with, rotated without a restart.
+
+They come from an address or a file: a JWK set, or one key as PEM.
+"""
 
 import asyncio
 import json
@@ -36,7 +39,10 @@ from rosterlog.api.settings import ALGORITHMS
 FETCH_SECONDS = 3.0
 """How long the identity provider may take for its whole answer."""
 PATIENCE_SECONDS = 1.0
-"""How long a token with a known key waits for the keys to be read again, before the known keys go on."""
+"""How long a token with a known key waits for the keys to be read again.
+
+Then the known keys go on.
+"""
 RETRY_SECONDS = 1.0
 """How long not to try again after a failure; each further one in a row doubles it."""
 DOCUMENT_BYTES = 1024 * 1024
@@ -125,7 +131,10 @@ class Keys:
         )
 
     def _needed(self, key_id: str | None) -> tuple["_Reading | None", float]:
-        """Return the reading to wait for, begun where one is due, and for how many seconds to wait for it."""
+        """Return the reading to wait for, and for how many seconds to wait.
+
+        A reading that is due is begun.
+        """
         with self._lock:
             is_known = self._match(key_id) is not None
             if self._reading is None and self._is_due(is_known=is_known):

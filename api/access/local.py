@@ -1,4 +1,6 @@
-"""A service without authentication trusts this machine, and a browser on it visits any page: what a page of elsewhere causes is refused.
+"""A service without authentication trusts this machine, but no page of another site.
+
+A browser on this machine visits any page. What a page of another site causes is refused.
 
 A page can send requests to loopback addresses, and with a name of its own that leads there (DNS
 rebinding) it could read the answers, too. The first shows in `Origin` and, also where a browser
@@ -45,7 +47,10 @@ def _foreign(given: Mapping[bytes, bytes]) -> str | None:
 
 
 _HOST = re.compile(rb"(?:([^\[\]:/?#@]+)|\[([0-9A-Fa-f:.]+)\])(?::[0-9]*)?")
-"""A name or an address, in brackets where it has colons, and a port (RFC 9110, section 7.2); nothing else is read into it."""
+"""A name or an address, in brackets where it has colons, and a port.
+
+RFC 9110, section 7.2; nothing else is read into it.
+"""
 
 
 def _is_local(value: bytes) -> bool:

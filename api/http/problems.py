@@ -1,4 +1,7 @@
-"""Every refusal in one shape: `application/problem+json` (RFC 9457), from one table of domain errors."""
+"""Every refusal in one shape, from one table of domain errors.
+
+The shape is `application/problem+json` (RFC 9457).
+"""
 
 import logging
 import re
@@ -46,7 +49,10 @@ RETRY_AFTER = "1"
 _SHOWN_ERRORS = 5
 """Most errors that `detail` repeats."""
 _DETAIL_LENGTH, _PART_LENGTH = 2000, 500
-"""Most characters of `detail`, and of each part of an error: a request may name things of any length."""
+"""Most characters of `detail`, and of each part of an error.
+
+A request may name things of any length.
+"""
 
 _ABSENT: Any = Field(default_factory=lambda: None)
 
@@ -83,7 +89,10 @@ class Problem(BaseModel):
 
 
 class InvalidForm(Exception):
-    """The request breaks rules of form or value: `errors` names the first, `count` says how many there are."""
+    """The request breaks rules of form or value.
+
+    `errors` names the first of them, `count` says how many there are.
+    """
 
     def __init__(self, errors: Sequence[Mapping[str, Any]], count: int | None = None) -> None:
         """Take the errors, all where there is no `count`."""
@@ -100,11 +109,11 @@ class TooManyStreams(DomainError):
 
 
 class ExpensiveReadsBusy(DomainError):
-    """Other whole histories, rosters and differences are read, as many as this process reads at once. Try again."""
+    """As many whole histories, rosters and differences are read as can be. Try again."""
 
 
 class RebuildNotPermitted(DomainError):
-    """The service's account in the database may not rebuild: run rosterlog rebuild with the projector's account."""
+    """The service's account may not rebuild: run rosterlog rebuild with the projector's account."""
 
 
 STATUS: Mapping[type[DomainError], int] = {
@@ -137,24 +146,51 @@ An `Unknown` or `Gone` thing that the path does not name is a conflict, 409.
 """
 
 _NOT_OF_THE_DOMAIN = {
-    "invalid-request": "The request breaks a rule of form or value. Each entry of errors names the place, the rule and what is wrong.",
+    "invalid-request": (
+        "The request breaks a rule of form or value. Each entry of errors names the place, the "
+        "rule and what is wrong."
+    ),
     "malformed-request": "What arrived can't be read as HTTP/1.1 (RFC 9112), or names no host.",
     "headers-too-large": "The request line and the headers may have 64 KiB.",
     "request-too-slow": "A request must arrive, with its body, within a minute.",
-    "body-too-large": f"A body may have {BODY_BYTES} bytes; one of a command about many things {BULK_BODY_BYTES}.",
+    "body-too-large": (
+        f"A body may have {BODY_BYTES} bytes; one of a command about many things {BULK_BODY_BYTES}."
+    ),
     "unsupported-media-type": "Bodies are JSON, declared with Content-Type: application/json.",
-    "not-acceptable": "The request's Accept takes none of the media types that the operation answers with; `offered` lists them.",
+    "not-acceptable": (
+        "The request's Accept takes none of the media types that the operation answers with; "
+        "`offered` lists them."
+    ),
     "not-found": "No such path. The API is described at /docs.",
-    "method-not-allowed": "The path exists, but not with this method. The API is described at /docs.",
-    "projection-stalled": "Events wait to be projected and none is: see failure in /v1/projections.",
-    "projection-leaderless": "No process projects events into the read tables: start rosterlog serve or rosterlog project.",
-    "replica-unavailable": "The replica for reads does not answer: see rosterlog_replica_up, and the server that "
-    "ROSTERLOG_READ_DATABASE_URL names.",
-    "not-local": "The service has no authentication, so it answers this machine only, and no page of another one.",
+    "method-not-allowed": (
+        "The path exists, but not with this method. The API is described at /docs."
+    ),
+    "projection-stalled": (
+        "Events wait to be projected and none is: see failure in /v1/projections."
+    ),
+    "projection-leaderless": (
+        "No process projects events into the read tables: start rosterlog serve or rosterlog "
+        "project."
+    ),
+    "replica-unavailable": (
+        "The replica for reads does not answer: see rosterlog_replica_up, and the server that "
+        "ROSTERLOG_READ_DATABASE_URL names."
+    ),
+    "not-local": (
+        "The service has no authentication, so it answers this machine only, and no page of "
+        "another one."
+    ),
     "unauthenticated": "The request needs a token that counts, as Authorization: Bearer <token>.",
-    "scope-missing": "The token counts, but does not allow this. WWW-Authenticate names the scope that does.",
-    "token-confined": "The token is confined to groups, and this is about what is of no one group: users, new groups, the projection.",
-    "keys-unreadable": "Tokens can't be checked, because the identity provider's keys can't be read right now.",
+    "scope-missing": (
+        "The token counts, but does not allow this. WWW-Authenticate names the scope that does."
+    ),
+    "token-confined": (
+        "The token is confined to groups, and this is about what is of no one group: users, new "
+        "groups, the projection."
+    ),
+    "keys-unreadable": (
+        "Tokens can't be checked, because the identity provider's keys can't be read right now."
+    ),
     "internal-error": "A fault of the service. Its log has the cause under the request id.",
 }
 
@@ -176,7 +212,10 @@ def explanations() -> dict[str, str]:
 def _explained(error: type[DomainError]) -> str:
     sentence = re.sub(r"\{\w+\}", "…", " ".join((error.__doc__ or "").split()))
     if issubclass(error, Unknown | Gone):
-        return f"{sentence} The status is {404 if issubclass(error, Unknown) else 410} where the path names it, 409 where the body does."
+        return (
+            f"{sentence} The status is {404 if issubclass(error, Unknown) else 410} where the "
+            "path names it, 409 where the body does."
+        )
     return sentence
 
 
@@ -194,7 +233,9 @@ def respond(
     more: Mapping[str, Any] | None = None,
     count: int | None = None,
 ) -> Response:
-    """Return the answer to a refused request; what is `more` stands beside the members that every problem has.
+    """Return the answer to a refused request.
+
+    `more` holds members beside those that every problem has.
 
     `count` is the number of errors, where `errors` are not all of them.
     """
@@ -216,7 +257,9 @@ def document(
     request_id: str | None = None,
     count: int | None = None,
 ) -> dict[str, Any]:
-    """Return a problem as JSON, with the first errors of `count`, of so many as are given where it is None.
+    """Return a problem as JSON, with the first of its errors.
+
+    `count` is the number of all errors; None means that `errors` are all.
 
     Without a status it is that of a rule about something that the body names.
     """
@@ -241,7 +284,10 @@ def title(rule: str) -> str:
 
 
 def _shortened(text: str, most: int) -> str:
-    """Return a text that JSON can hold and that is no longer than `most`; what a request names may be neither."""
+    """Return a text that JSON can hold and that is no longer than `most`.
+
+    A text that a request names may break both.
+    """
     text = text if len(text) <= most else f"{text[:most]}…"
     return text if text.isascii() else text.encode(errors="replace").decode()
 
@@ -287,7 +333,10 @@ def invalid(
     count: int | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Return the answer to a request that breaks rules of form or value, `count` of them, or as many as are given."""
+    """Return the answer to a request that breaks rules of form or value.
+
+    `count` is the number of broken rules; None means that `errors` are all.
+    """
     detail = f"The request breaks {summary(errors, count)}"
     return respond(request, "invalid-request", 422, detail, errors, headers, count=count)
 

@@ -1,4 +1,6 @@
-"""Log lines: readable in a terminal, JSON otherwise, each with the request and the actor it belongs to.
+"""Log lines: readable in a terminal, JSON otherwise.
+
+Each names the request and the actor that it belongs to.
 
 A line is one line: what somebody sends can't end it or colour it. Tracebacks are plain ones,
 without the values of variables.
@@ -20,7 +22,10 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 REQUEST: ContextVar[Mapping[str, Any] | None] = ContextVar("request", default=None)
-"""The state of the request that is being answered: `request_id`, and `actor` as soon as it is known."""
+"""The state of the request that is being answered.
+
+It has `request_id`, and `actor` as soon as that is known.
+"""
 
 _PATH_LENGTH = 200
 _IDS_AT_ONCE = 256
