@@ -75,8 +75,6 @@ def create_app(
             tokens.keys.prepare()
         async with running.running():
             yield
-        if lines is not None:
-            lines.flush()
 
     app = FastAPI(
         title="Rosterlog",
