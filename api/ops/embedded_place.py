@@ -93,10 +93,9 @@ class Place:
         if (owner / "postgres").resolve() == self.cluster and not owner.samefile(self.home):
             raise EmbeddedError(
                 f"{self.home} is a copy of {owner}, and its link postgres still leads to the "
-                f"database of that, in {self.cluster}. "
-                f"Stop every rosterlog process on {owner}, copy the folder {self.cluster} as "
-                "well, and let the link lead to its copy; "
-                f"or choose another ROSTERLOG_DATA_DIR. (Where {owner} is the copy, delete "
+                f"database of {owner}, in {self.cluster}. Stop every rosterlog process on "
+                f"{owner}, copy the folder {self.cluster} as well, and let the link lead to its "
+                f"copy; or choose another ROSTERLOG_DATA_DIR. (Where {owner} is the copy, delete "
                 f"{owner}/postgres.)"
             )
 
@@ -119,14 +118,11 @@ class Place:
         state = _state(programs, self.cluster)
         if state not in _STOPPED:
             raise EmbeddedError(
-                f"the database in {self.home} is a copy of {recorded[1]}, made while its "
-                "server was not "
-                f"shut down ({state}): its files may contradict each other. Stop every "
-                "rosterlog process "
-                "there and copy again, or restore a dump (docs/operations.md). Where it "
-                "surely is of one "
-                "moment (a snapshot of the disk, or copied after a crash), delete "
-                f"{self._record} and "
+                f"the database in {self.home} is a copy of {recorded[1]}, made while its server "
+                f"was not shut down ({state}): its files may contradict each other. Stop every "
+                "rosterlog process there and copy again, or restore a dump "
+                "(docs/operations.md). Where the copy surely is of one moment (a snapshot of the "
+                f"disk, or a copy after a crash), delete {self._record} and "
                 "postmaster.pid beside it"
             )
 

@@ -1,4 +1,7 @@
-"""Each request leaves one line, with the request and the actor it belongs to; nobody can forge one, and no secret gets in."""
+"""Each request leaves one line, with the request and the actor it belongs to.
+
+Nobody can forge a line, and no secret gets in.
+"""
 
 import asyncio
 import io

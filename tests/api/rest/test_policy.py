@@ -1,4 +1,7 @@
-"""One table decides who may do what: each operation has a row, and no other spelling of a path gets to an operation past its scope."""
+"""One table decides who may do what: each operation has a row.
+
+No other spelling of a path gets to an operation past its scope.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,8 +18,10 @@ from tests.api.client import Api, done, problem, unknown_id
 from tests.api.identity import Provider, bearer
 
 AFTER = [
-    "%0A", "%0D%0A", "%00", "%09", "%20", "%7F", "%85", "%E2%80%A8", "%C2%A0", "%250A", "%ED%A0%80", "%FF", "%zz", "%",
-    "/", "//", "/.", "/..", "/%2e", "/%2E%2E", "%2F", "%5C", "\\", ";", ";a=b", "%3B", "%3F", "%3Flimit=1", "%23", ".json", "~", "/x",
+    "%0A", "%0D%0A", "%00", "%09", "%20", "%7F", "%85", "%E2%80%A8", "%C2%A0", "%250A",
+    "%ED%A0%80", "%FF", "%zz", "%",
+    "/", "//", "/.", "/..", "/%2e", "/%2E%2E", "%2F", "%5C", "\\", ";", ";a=b", "%3B", "%3F",
+    "%3Flimit=1", "%23", ".json", "~", "/x",
 ]  # fmt: skip
 """What may follow a path."""
 BEFORE = [
