@@ -20,12 +20,12 @@ from rosterlog.api.http.problems import RebuildNotPermitted
 from rosterlog.api.ops.database import Databases
 from rosterlog.api.ops.metrics import NOTE_SECONDS, Metrics, is_one_of_several
 from rosterlog.api.ops.probing import Answer, Probing, Question
+from rosterlog.api.ops.readiness import Condition, Readiness, standing
 from rosterlog.api.reading.expensive import CONNECTIONS, ExpensiveReads
 from rosterlog.api.reading.reads import Reads, is_live
 from rosterlog.api.reading.replica import Replica, ReplicaReads, ReplicaWatch
 from rosterlog.api.rest.feed import Feed
 from rosterlog.api.rest.histories import Histories
-from rosterlog.api.rest.readiness import Condition, Readiness, standing
 from rosterlog.api.rest.schemas.queries import Reading
 from rosterlog.api.settings import Settings
 from rosterlog.domain.errors import StoreUnavailable
@@ -48,7 +48,10 @@ class Service:
     def __init__(
         self, databases: Databases, metrics: Metrics, settings: Settings, keys: Keys | None = None
     ) -> None:
-        """Serve `databases` as `settings` say, counting with `metrics`; tokens are checked with `keys`."""
+        """Serve `databases` as `settings` say, counting with `metrics`.
+
+        Tokens are checked with `keys`.
+        """
         self._databases = databases
         self.metrics = metrics
         self._log = PostgresLog(databases.write, pool_size=16, on_append=metrics.appended)
@@ -131,7 +134,10 @@ class Service:
             await asyncio.sleep(NOTE_SECONDS)
 
     def listings(self, page: Reading) -> Reads:
-        """Return what reads a page of a list: one of the past is derived from the log, which may take long."""
+        """Return what reads a page of a list.
+
+        A list of the past is derived from the log, which may take long.
+        """
         return self.reads if is_live(page) else self.expensive
 
     async def ask(self, question: Question[Answer]) -> Answer:
@@ -181,7 +187,10 @@ def connected(conninfo: str) -> Iterator[Connection[Any]]:
 
 
 def process_name(does: str) -> str:
-    """Return what the database shows of this process: what it does, on which host, under which process id."""
+    """Return the name of this process that the database shows.
+
+    It says what the process does, on which host, under which process id.
+    """
     return f"rosterlog {does} {socket.gethostname()[:30]}:{os.getpid()}"
 
 

@@ -1,5 +1,6 @@
 """The settings of the service, from environment variables with the prefix ROSTERLOG_."""
 
+from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,8 +11,15 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from rosterlog.api.access.keys import ALGORITHMS
+ALGORITHMS: Mapping[str, frozenset[str]] = {
+    "RSA": frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}),
+    "EC": frozenset({"ES256", "ES384", "ES512"}),
+    "OKP": frozenset({"EdDSA"}),
+}
+"""What each kind of key signs with.
 
+A secret that signs and checks alike is none of them, so no key can be taken for such a secret.
+"""
 Names = Annotated[tuple[str, ...], NoDecode]
 """Several names in one variable, with commas between them."""
 
@@ -46,7 +54,9 @@ class Settings(BaseSettings):
     )
     auth_keys: str | None = Field(
         None,
-        description="Keys to check tokens with: a JWK set's https address or file, or a key as PEM.",
+        description=(
+            "Keys to check tokens with: a JWK set's https address or file, or a key as PEM."
+        ),
     )
     auth_issuer: str | None = Field(
         None, validate_default=True, description="Who issues the tokens: their claim iss."
@@ -104,7 +114,8 @@ class Settings(BaseSettings):
         except psycopg.ProgrammingError:
             # libpq's own words repeat the string, and with it the password.
             raise ValueError(
-                "is no connection string of PostgreSQL, such as postgresql://user:password@host/database"
+                "is no connection string of PostgreSQL, such as "
+                "postgresql://user:password@host/database"
             ) from None
         return value or None
 
@@ -156,7 +167,8 @@ class Settings(BaseSettings):
     def _loopback(cls, value: str, info: ValidationInfo) -> str:
         if info.data.get("auth_keys") is None and not is_loopback(value):
             raise ValueError(
-                f"{value} is reachable by others, and no authentication is configured: use 127.0.0.1, or set ROSTERLOG_AUTH_KEYS, "
+                f"{value} is reachable by others, and no authentication is configured: use "
+                "127.0.0.1, or set ROSTERLOG_AUTH_KEYS, "
                 "ROSTERLOG_AUTH_ISSUER and ROSTERLOG_AUTH_AUDIENCE"
             )
         return value

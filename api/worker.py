@@ -1,4 +1,7 @@
-"""One of several serving processes: it reads its settings from the environment, as the process that started it did."""
+"""One of several serving processes.
+
+It reads its settings from the environment, as the process that started it did.
+"""
 
 import multiprocessing
 import os
@@ -15,7 +18,10 @@ from rosterlog.api.settings import Settings
 
 
 def app() -> FastAPI:
-    """Return the application of one worker; `rosterlog serve` set `ROSTERLOG_DATABASE_URL`, where the operator did not."""
+    """Return the application of one worker.
+
+    `rosterlog serve` has set `ROSTERLOG_DATABASE_URL` where the operator did not.
+    """
     logs.configure()
     spare_the_collector()
     forget_the_dead()
@@ -27,7 +33,10 @@ def app() -> FastAPI:
 
 
 def _end_with_parent() -> None:
-    """End in order when the process that started us is gone: a worker left behind would keep the port."""
+    """End in order when the process that started us is gone.
+
+    A worker left behind would keep the port.
+    """
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

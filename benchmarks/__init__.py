@@ -1,1 +1,4 @@
-"""Figures with their baselines, measured in one run on one server: `python -m benchmarks NAME --json`."""
+"""Figures with their baselines, measured in one run on one server.
+
+`python -m benchmarks NAME --json` prints them.
+"""

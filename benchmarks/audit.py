@@ -1,4 +1,6 @@
-"""Histories, past states and differences over HTTP, in a small and in a large log; and the verification of the large one.
+"""Histories, past states and differences over HTTP, in a small and in a large log.
+
+The large log is verified, too.
 
 Each kind of question is asked of both in turns, by one client, about things drawn at random.
 `growth` says how much longer the large takes. The baseline of the verification is the chain alone,
@@ -64,7 +66,10 @@ class Log:
         return f"office-{self._draw.randrange(200)}"
 
     def moment(self, *, after: int = 0) -> str:
-        """Return a time in the later three quarters of the log, when everything exists, or so many events after the last one."""
+        """Return a time in the later three quarters of the log, when everything exists.
+
+        After the log's last event it is so many events later.
+        """
         self._position = (
             self._position + after
             if after

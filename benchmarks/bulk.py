@@ -1,4 +1,7 @@
-"""10,000 enrolments in one request, validated, durable and visible; and what a command costs in a class with a long history."""
+"""10,000 enrolments in one request, validated, durable and visible.
+
+And what a command costs in a class with a long history.
+"""
 
 import statistics
 import time
@@ -65,7 +68,10 @@ def _rates(conninfo: str, roster: Roster, group: UUID) -> list[float]:
 
 
 def _costs(roster: Roster, group: UUID) -> tuple[float, float]:
-    """Return the median milliseconds of a command in a class with a short and with a long history, in turns."""
+    """Return the median milliseconds of a command in a class with a short and a long history.
+
+    The two are measured in turns.
+    """
     users = _users(roster, LONG)
     short, long = _classes(roster, group, 2)
     for class_id, length in ((short, SHORT), (long, LONG)):

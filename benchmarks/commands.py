@@ -1,10 +1,15 @@
-"""Enrolments over HTTP with 32 connections, each answer durable and visible, against a route of the same app that does nothing."""
+"""Enrolments over HTTP with 32 connections, each answer durable and visible.
+
+Against a plain FastAPI application with one INSERT and no history. Beside them a route that does
+nothing, of the service and of the plain application.
+"""
 
 import statistics
 from typing import Any
 from uuid import UUID, uuid4
 
 from benchmarks.load import Measured, load, request
+from benchmarks.plain import plain
 from benchmarks.server import database, say, server
 from benchmarks.serving import EMPTY, serving
 from rosterlog.domain.log.event_store import PostgresLog
@@ -16,27 +21,33 @@ BY = Provenance("benchmark", source="api")
 
 
 def measure() -> dict[str, Any]:
-    commands: list[Measured] = []
-    empty: list[float] = []
+    found: dict[str, list[Measured]] = {
+        name: [] for name in ("ours", "plain", "empty_route", "plain_empty_route")
+    }
     with server() as postgres:
         conninfo = database(postgres)
-        with serving(conninfo) as port:
+        with serving(conninfo) as ours, plain(conninfo) as theirs:
             for number in range(1, ROUNDS + 1):
                 enrolments = _enrolments(conninfo)
-                empty.append(
-                    load(port, [[request("GET", EMPTY)]] * CONNECTIONS, SECONDS, 204).per_s
-                )
-                commands.append(load(port, enrolments, SECONDS, 201))
-                say(
-                    f"round {number} of {ROUNDS}: commands {commands[-1]}, empty route {empty[-1]:,.0f}/s"
-                )
-    ours, baseline = statistics.median(one.per_s for one in commands), statistics.median(empty)
+                nothing = [[request("GET", EMPTY)]] * CONNECTIONS
+                found["plain_empty_route"].append(load(theirs, nothing, SECONDS, 204))
+                found["empty_route"].append(load(ours, nothing, SECONDS, 204))
+                found["plain"].append(load(theirs, enrolments, SECONDS, 201))
+                found["ours"].append(load(ours, enrolments, SECONDS, 201))
+                say(f"round {number} of {ROUNDS}: { ({k: v[-1] for k, v in found.items()}) }")
+    rates = {name: statistics.median(one.per_s for one in each) for name, each in found.items()}
     return {
-        "ours_per_s": round(ours, 1),
-        "empty_route_per_s": round(baseline, 1),
-        "ratio_to_empty_route": round(ours / baseline, 3),
-        "p50_ms": round(statistics.median(one.p50_ms for one in commands), 2),
-        "p99_ms": round(statistics.median(one.p99_ms for one in commands), 2),
+        **{f"{name}_per_s": round(rate, 1) for name, rate in rates.items()},
+        "ratio_to_plain": round(rates["ours"] / rates["plain"], 2),
+        "ratio_of_empty_routes": round(rates["empty_route"] / rates["plain_empty_route"], 2),
+        "ratio_to_empty_route": round(rates["ours"] / rates["empty_route"], 3),
+        **{
+            f"{name}_{percentile}": round(
+                statistics.median(getattr(one, percentile) for one in found[name]), 2
+            )
+            for name in ("ours", "plain")
+            for percentile in ("p50_ms", "p99_ms")
+        },
     }
 
 

@@ -1,4 +1,6 @@
-"""A made-up district's log of any size, written row by row with its right digests: enrolments, role changes, withdrawals, removals.
+"""A made-up district's log of any size, written row by row with its right digests.
+
+It has enrolments, role changes, withdrawals and removals.
 
 A class, a user and a group have as many events in a small log as in a large one; a large one has
 more of them.

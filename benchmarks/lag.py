@@ -1,4 +1,6 @@
-"""How long after its commit a change is visible, and how long its own command waits for it, while commands come in at a steady rate.
+"""How long after its commit a change is visible, and how long its own command waits.
+
+Commands come in at a steady rate meanwhile.
 
 The load is open: commands are due at fixed times, whether or not those before them are done.
 """

@@ -1,4 +1,7 @@
-"""The library's own way to maintain the same tables: a stock `ProjectionRunner`, one transaction for each event."""
+"""The library's own way to maintain the same tables: a stock `ProjectionRunner`.
+
+It uses one transaction for each event.
+"""
 
 import time
 from collections.abc import Sequence
@@ -55,7 +58,8 @@ _VERSION = "UPDATE roster.classes SET version = %(version)s WHERE id = %(id)s"
 _ENROL = """
     INSERT INTO roster.class_members (id, class_id, user_id, role, created_at)
     VALUES (public.membership_id(%(id)s, %(user_id)s), %(id)s, %(user_id)s, %(role)s, %(at)s)
-    ON CONFLICT (class_id, user_id) DO UPDATE SET role = excluded.role, created_at = excluded.created_at
+    ON CONFLICT (class_id, user_id)
+    DO UPDATE SET role = excluded.role, created_at = excluded.created_at
 """
 
 
@@ -81,14 +85,17 @@ _OF_EVENT: dict[type[Any], tuple[str, ...]] = {
     User.Created: ("INSERT INTO roster.users VALUES (%(id)s, %(at)s, %(version)s)",),
     User.Removed: ("DELETE FROM roster.users WHERE id = %(id)s",),
     Class.Created: (
-        "INSERT INTO roster.classes VALUES (%(id)s, %(group_id)s, %(name)s, %(settings)s, %(at)s, %(at)s, NULL, %(version)s)",
+        "INSERT INTO roster.classes VALUES (%(id)s, %(group_id)s, %(name)s, %(settings)s, "
+        "%(at)s, %(at)s, NULL, %(version)s)",
     ),
     Class.Renamed: (
-        "UPDATE roster.classes SET name = %(name)s, updated_at = %(at)s, version = %(version)s WHERE id = %(id)s",
+        "UPDATE roster.classes SET name = %(name)s, updated_at = %(at)s, version = "
+        "%(version)s WHERE id = %(id)s",
     ),
     Class.MemberEnrolled: (_ENROL, _VERSION),
     Class.RoleChanged: (
-        "UPDATE roster.class_members SET role = %(role)s WHERE class_id = %(id)s AND user_id = %(user_id)s",
+        "UPDATE roster.class_members SET role = %(role)s WHERE class_id = %(id)s AND user_id "
+        "= %(user_id)s",
         _VERSION,
     ),
     Class.MemberWithdrawn: (
@@ -99,7 +106,10 @@ _OF_EVENT: dict[type[Any], tuple[str, ...]] = {
 
 
 def events_per_second(conninfo: str, events: Sequence[StoredEvent]) -> float:
-    """Record the events with the library's recorder, project them with its runner, and return how many it did a second."""
+    """Record the events with the library's recorder, and project them with its runner.
+
+    Return how many events the runner projected a second.
+    """
     environment = environment_of(conninfo)
     with StockApplication(environment) as application:
         # In parts: its pipeline of thousands of statements waits for ever, both sides with full

@@ -1,4 +1,7 @@
-"""A load generator: a process of its own that sends prepared requests over keep-alive connections, one at a time on each."""
+"""A load generator: a process of its own that sends prepared requests.
+
+It sends them over keep-alive connections, one at a time on each.
+"""
 
 import asyncio
 import json
@@ -27,7 +30,10 @@ class Measured:
 
 
 def load(port: int, requests: list[list[bytes]], seconds: float, expected: int) -> Measured:
-    """Send each connection's requests, over and over, for so many seconds from another process; every answer has the expected status."""
+    """Send each connection's requests, over and over, from another process.
+
+    It does so for `seconds`. Every answer has the status `expected`.
+    """
     with TemporaryDirectory() as folder:
         file = Path(folder) / "requests.json"
         file.write_text(

@@ -1,4 +1,6 @@
-"""An HTTP client for open-loop load: requests are due at fixed times, whether or not earlier ones were answered.
+"""An HTTP client for open-loop load: requests are due at fixed times.
+
+They are sent then, whether or not earlier ones were answered.
 
 A request that is due while every connection is busy waits for one, and its latency counts from when
 it was due. So an overloaded service shows as latency, and as requests that were not answered in the
@@ -15,7 +17,10 @@ from typing import cast
 import httptools
 
 CONNECTIONS = 64
-"""Of each client: enough that the service, not the client, decides how many requests it works on at once."""
+"""Connections of each client.
+
+They are enough that the service decides how many requests it works on at once, not the client.
+"""
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,10 @@ class Request:
 
 @dataclass
 class Answers:
-    """Seconds from due to answered, by kind of request; what was answered otherwise, and how many requests wait for an answer."""
+    """Seconds from due to answered, by kind of request.
+
+    And the answers of other statuses, and how many requests wait for an answer.
+    """
 
     latencies: dict[str, list[float]] = field(default_factory=dict)
     errors: Counter[str] = field(default_factory=Counter)
@@ -53,7 +61,7 @@ def encoded(method: str, path: str, body: bytes = b"") -> bytes:
 
 
 class Client:
-    """Sends requests over connections to one port, each connection working on one request at a time."""
+    """Sends requests over connections to one port, one request at a time on each."""
 
     def __init__(self, port: int, answers: Answers) -> None:
         """Call the service on `port`, and note what it answers."""

@@ -1,4 +1,6 @@
-"""Rebuilding a million events while the API serves readers, against copying the same log out, and against the library's runner.
+"""Rebuilding a million events while the API serves readers.
+
+Against copying the same log out, and against the library's runner.
 
 Rebuild and copy run in turns, each beside the same readers. The rebuild counts from its first
 statement to its switch, but for the comparison, which is told apart.
@@ -38,7 +40,10 @@ EVENTS, CLASSES, ROUNDS, READERS, READER_PAUSE = 1_000_000, 20_000, 3, 4, 0.02
 LIVE = 500
 """Events that are projected one by one, at each size of the log, to see what that costs."""
 LIBRARY_EVENTS, LIBRARY_CLASSES = 8_000, 160
-"""What the library does in some ten seconds; it has as many events for each class as the whole log."""
+"""How many events the library projects in some ten seconds.
+
+Each class has as many events as in the whole log.
+"""
 
 PROGRAM = str(Path(sys.executable).with_name("rosterlog"))
 
@@ -80,7 +85,10 @@ def measure(
 
 
 def _grow(conninfo: str, happening: Iterator[RosterEvent], events: int) -> None:
-    """Let the log grow to so many events, and say what an event costs then, in a rebuild and one by one in the live tables."""
+    """Let the log grow to so many events, and say what an event costs then.
+
+    In a rebuild, and one by one in the live tables.
+    """
     with sessions.connect(conninfo) as connection:
         record(conninfo, happening, events - LIVE - _head(connection))
         connection.execute("VACUUM ANALYZE log.events")
@@ -96,7 +104,8 @@ def _grow(conninfo: str, happening: Iterator[RosterEvent], events: int) -> None:
             pass
         live = (time.perf_counter() - began) / LIVE
         say(
-            f"{events:,} events: {rebuilding / state.done * 1e6:.1f} µs an event in a rebuild, {live * 1e3:.2f} ms one by one, live"
+            f"{events:,} events: {rebuilding / state.done * 1e6:.1f} µs an event in a "
+            f"rebuild, {live * 1e3:.2f} ms one by one, live"
         )
 
 
@@ -107,7 +116,10 @@ def _head(connection: Connection[Any]) -> int:
 
 
 def _round(conninfo: str, events: int) -> tuple[float, float, float, float]:
-    """Return events a second of a rebuild and of copying out, seconds of comparing, and the peak memory of the rebuild in MB."""
+    """Return events a second of a rebuild and of copying out.
+
+    And the seconds of comparing, and the peak memory of the rebuild in MB.
+    """
     copied = _copy_out(conninfo, events)
     process = subprocess.Popen(
         [PROGRAM, "rebuild"],
@@ -118,13 +130,17 @@ def _round(conninfo: str, events: int) -> tuple[float, float, float, float]:
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0, "the rebuild failed"
     with sessions.connect(conninfo, autocommit=False) as connection:
-        statement = "SELECT extract(epoch FROM updated_at - started_at)::float8, compare_seconds FROM projections.rebuilds"
+        statement = (
+            "SELECT extract(epoch FROM updated_at - started_at)::float8, compare_seconds FROM "
+            "projections.rebuilds"
+        )
         whole, compare = connection.execute(
             f"{statement} ORDER BY started_at DESC LIMIT 1"
         ).fetchone() or (0, 0)
     ours = events / (whole - compare)
     say(
-        f"ours {ours:,.0f}/s, COPY out {copied:,.0f}/s, compared in {compare:.2f} s, {usage.ru_maxrss / 1024:.0f} MB"
+        f"ours {ours:,.0f}/s, COPY out {copied:,.0f}/s, compared in {compare:.2f} s, "
+        f"{usage.ru_maxrss / 1024:.0f} MB"
     )
     return ours, copied, compare, usage.ru_maxrss / 1024
 
@@ -142,7 +158,10 @@ def _copy_out(conninfo: str, events: int) -> float:
 
 @contextlib.contextmanager
 def _readers(conninfo: str, classes: list[str]) -> Iterator[tuple[Any, Any]]:
-    """Serve the API, and read from it in processes of their own; yield the counts of reads and of those that failed."""
+    """Serve the API, and read from it in processes of their own.
+
+    Yield the counts of reads and of those that failed.
+    """
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
@@ -180,7 +199,10 @@ def _wait_until_ready(url: str) -> None:
 def _read(
     url: str, classes: list[str], seed: int, reads: "Synchronized[int]", failed: "Synchronized[int]"
 ) -> None:
-    """Read rosters and lists; what is not whole has failed: every class is there, and its roster is the one that was read before."""
+    """Read rosters and lists, each of which must be whole.
+
+    A read fails where a class is missing, or a roster is another than before.
+    """
     draw, known = random.Random(seed), dict[str, str]()
     own = draw.sample(classes, min(200, len(classes)))
     with httpx.Client(base_url=url, timeout=30) as client:

@@ -1,4 +1,7 @@
-"""A log of a district's rosters, decided by the aggregates themselves: enrolments, role changes, withdrawals, renames, removals."""
+"""A log of a district's rosters, decided by the aggregates themselves.
+
+It has enrolments, role changes, withdrawals, renames and removals.
+"""
 
 import random
 from collections.abc import Iterator
@@ -19,7 +22,10 @@ APPEND = 20_000
 
 
 class District:
-    """Classes, their users, and an endless stream of what happens to them; the same for the same seed."""
+    """Classes, their users, and an endless stream of what happens to them.
+
+    It is the same for the same seed.
+    """
 
     def __init__(self, classes: int) -> None:
         self._draw = random.Random(1)

@@ -1,4 +1,7 @@
-"""An hour's worth of mixed traffic in minutes, at fixed rates: latencies, errors, memory, and whether the tables are right in the end."""
+"""An hour's worth of mixed traffic in minutes, at fixed rates.
+
+Measured are latencies, errors, memory, and whether the tables are right in the end.
+"""
 
 import asyncio
 import os
@@ -29,7 +32,10 @@ from rosterlog.domain.values import Provenance
 COMMANDS_PER_S, READS_PER_S, SECONDS = 500, 1_000, 180
 CLASSES, USERS, CLASS_SIZE = 200, 2_000, 30
 WARM_UP = 1 / 4
-"""The share of the time after which memory has to stay flat: pools and caches are filled by then."""
+"""The share of the time after which memory has to stay flat.
+
+Pools and caches are filled by then.
+"""
 DRAIN_SECONDS = 30
 """How long what is still waiting in the end may take."""
 BY = Provenance("benchmark", source="api")
@@ -68,7 +74,10 @@ def measure(seconds: float = SECONDS, scale: float = 1.0) -> dict[str, Any]:
 
 @dataclass
 class _Soaked:
-    """What came of it: the answers, the service's memory in MiB at each second, and seconds: until the last answer, and of CPU."""
+    """The answers, the service's memory, and seconds.
+
+    Memory is in MiB at each second; the seconds are those until the last answer, and of CPU.
+    """
 
     commands: Answers = field(default_factory=Answers)
     reads: Answers = field(default_factory=Answers)
@@ -183,7 +192,10 @@ def _figures(of: str, offered: float, answers: Answers, seconds: float) -> dict[
 
 
 def _flatness(memory: list[float]) -> dict[str, float]:
-    """Return memory after the warm-up and at the end, each as the median of a tenth of the samples."""
+    """Return memory after the warm-up and at the end.
+
+    Each is the median of a tenth of the samples.
+    """
     tenth = max(1, len(memory) // 10)
     warm = int(len(memory) * WARM_UP)
     after, end = statistics.median(memory[warm : warm + tenth]), statistics.median(memory[-tenth:])

@@ -12,7 +12,10 @@ Seat = tuple[UUID, UUID]
 
 
 class Traffic:
-    """Requests that are all right by the rules, whatever order they are answered in: a seat has one command under way at most."""
+    """Requests that keep to the rules, in whatever order they are answered.
+
+    A seat has one command under way at most.
+    """
 
     def __init__(
         self, group: UUID, classes: list[UUID], users: list[UUID], seats: list[Seat]

@@ -8,11 +8,17 @@ from starlette.requests import Request
 from rosterlog.api.access.tokens import Principal, Tokens
 
 SOONEST_SECONDS = 0.05
-"""The shortest wait for a token's end, so that clocks which differ a little don't make a loop run hot."""
+"""The shortest wait for the end of a token.
+
+Clocks that differ a little would else make a loop run without a pause.
+"""
 
 
 class Admission:
-    """What let one request in: its token, until that expires or its key is withdrawn; for ever without authentication."""
+    """What let one request in: its token, or for ever where there is no authentication.
+
+    A token lets it in until the token expires or its key is withdrawn.
+    """
 
     def __init__(self, request: Request) -> None:
         """Remember what the request was let in by."""
@@ -22,7 +28,10 @@ class Admission:
 
     @property
     def seconds(self) -> float:
-        """For how many seconds the token has not expired; it may stop to count before, with its key."""
+        """For how many seconds the token has not expired.
+
+        With its key, the token may stop to count before.
+        """
         if self._principal is None:
             return math.inf
         return max(SOONEST_SECONDS, self._principal.expires_at - time.time())

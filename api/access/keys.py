@@ -1,4 +1,7 @@
-"""The keys that tokens are checked with: a JWK set from an address or a file, or one key as PEM; rotated without a restart."""
+"""The keys that tokens are checked with, rotated without a restart.
+
+They come from an address or a file: a JWK set, or one key as PEM.
+"""
 
 import asyncio
 import json
@@ -7,7 +10,7 @@ import os
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from http import HTTPStatus
 from pathlib import Path
@@ -31,19 +34,15 @@ from jwt import PyJWK, PyJWKSet
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from jwt.exceptions import PyJWTError
 
-ALGORITHMS: Mapping[str, frozenset[str]] = {
-    "RSA": frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}),
-    "EC": frozenset({"ES256", "ES384", "ES512"}),
-    "OKP": frozenset({"EdDSA"}),
-}
-"""What each kind of key signs with.
+from rosterlog.api.settings import ALGORITHMS
 
-A secret that signs and checks alike is none of them, so no key can be taken for such a secret.
-"""
 FETCH_SECONDS = 3.0
 """How long the identity provider may take for its whole answer."""
 PATIENCE_SECONDS = 1.0
-"""How long a token with a known key waits for the keys to be read again, before the known keys go on."""
+"""How long a token with a known key waits for the keys to be read again.
+
+Then the known keys go on.
+"""
 RETRY_SECONDS = 1.0
 """How long not to try again after a failure; each further one in a row doubles it."""
 DOCUMENT_BYTES = 1024 * 1024
@@ -132,7 +131,10 @@ class Keys:
         )
 
     def _needed(self, key_id: str | None) -> tuple["_Reading | None", float]:
-        """Return the reading to wait for, begun where one is due, and for how many seconds to wait for it."""
+        """Return the reading to wait for, and for how many seconds to wait.
+
+        A reading that is due is begun.
+        """
         with self._lock:
             is_known = self._match(key_id) is not None
             if self._reading is None and self._is_due(is_known=is_known):

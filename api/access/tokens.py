@@ -1,4 +1,7 @@
-"""Bearer tokens: JSON Web Tokens of the district's identity provider (RFC 9068), checked against its keys."""
+"""Bearer tokens: JSON Web Tokens of the district's identity provider (RFC 9068).
+
+They are checked against the provider's keys.
+"""
 
 import time
 from collections.abc import Iterator
@@ -16,18 +19,20 @@ from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
 from rosterlog.api.access.keys import (
-    ALGORITHMS,
     Keys,
     KeysUnreadable,
     private_key,
     signing_algorithm,
 )
-from rosterlog.api.settings import Settings
+from rosterlog.api.settings import ALGORITHMS, Settings
 from rosterlog.domain.errors import InvalidValue
 from rosterlog.domain.values import Confinement, Provenance
 
 KNOWN_SECONDS = 60
-"""How long a token that was checked is not checked again: a withdrawn key ends its tokens this much later."""
+"""For how many seconds a token that was checked is not checked again.
+
+The tokens of a withdrawn key end so much later.
+"""
 CHECKS = 2
 """How many signatures are checked at the same moment, in threads that no other work can use up."""
 _KNOWN = 1000
@@ -35,7 +40,10 @@ _LENGTH = 8 * 1024
 
 
 class Unauthenticated(Exception):
-    """The request has no token, or none that counts; the message says why, and whether there was one."""
+    """The request has no token, or none that counts.
+
+    The message says why, and `token` whether there was one.
+    """
 
     def __init__(self, why: str, *, token: bool = True) -> None:
         """Say why."""
@@ -110,7 +118,8 @@ class Tokens:
         kind = str(header.get("typ", "")).lower().removeprefix("application/")
         if kind not in {known.lower() for known in self._settings.auth_token_types}:
             raise Unauthenticated(
-                f"its type is {kind or 'not given'}, not {' or '.join(self._settings.auth_token_types)}"
+                f"its type is {kind or 'not given'}, not "
+                f"{' or '.join(self._settings.auth_token_types)}"
             )
         allowed = ALGORITHMS[str(key.key_type)].intersection(self._settings.auth_algorithms)
         claims: dict[str, Any] = jwt.decode(

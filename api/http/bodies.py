@@ -1,131 +1,113 @@
-"""What every request passes before its route: GET for HEAD, and a body declared as JSON, of bearable size, or nothing."""
+"""The body of a request: declared as JSON, of a bearable size, or none; and work apart on it."""
 
 import asyncio
 import email.message
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import ParamSpec, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rosterlog.api.http import problems
 from rosterlog.api.http.negotiation import JSON
-from rosterlog.api.http.operations import operation_of
+
+Parameters = ParamSpec("Parameters")
+Answer = TypeVar("Answer")
+
+INLINE_BYTES = 16 * 1024
+"""Most bytes of a body that are worked through in the event loop.
+
+That is about 2 ms of work, little more than what a thread costs.
+"""
 
 _HINT = "send JSON with the header Content-Type: application/json (curl --json does both)"
-
-
-class HeadAsGet:
-    """Answers HEAD as GET (RFC 9110, section 9.3.2); the server leaves the body out, and an answer without end ends at its head."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        """Wrap an ASGI app."""
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
-        if scope["type"] != "http" or scope["method"] != "HEAD":
-            await self._app(scope, receive, send)
-            return
-        begun = asyncio.Event()
-
-        async def send_head(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                await send(message)
-                await send({"type": "http.response.body", "body": b""})
-                begun.set()
-
-        async def receive_until_begun() -> Message:
-            """End what streams a body: nobody is there to read it."""
-            await begun.wait()
-            return {"type": "http.disconnect"}
-
-        await self._app({**scope, "method": "GET"}, receive_until_begun, send_head)
-
-
-class JsonBodies:
-    """Refuses a body that is too large (413), of another media type (415); an empty one means `{}`."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        """Wrap an ASGI app."""
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        request = Request(scope, receive)
-        limit = operation_of(scope).policy.body
-        if limit == 0:
-            refusal, body = await _read_nothing(request), b""
-        else:
-            try:
-                refusal, body = await _read(request, limit)
-            except ClientDisconnect:
-                return
-        if refusal is not None:
-            await refusal(scope, receive, send)
-            return
-        scope["state"]["body"] = body
-        if limit:
-            # Behind this nobody reads the header again, and maybe in another way.
-            scope["headers"] = [
-                *(h for h in scope["headers"] if h[0] != b"content-type"),
-                (b"content-type", JSON.encode()),
-            ]
-        await self._app(scope, receive, send)
-
-
-async def _read_nothing(request: Request) -> Response | None:
-    """Refuse a body where there is none to give: what it says would be lost."""
-    if (
-        request.headers.get("content-length", "0").strip("0") == ""
-        and "transfer-encoding" not in request.headers
-    ):
-        return None
-    detail = "this takes no body: leave it out"
-    return problems.invalid(
-        request,
-        [{"pointer": "", "rule": "no-body", "detail": detail}],
-        headers={"Connection": "close"},
-    )
-
-
-async def _read(request: Request, limit: int) -> tuple[Response | None, bytes]:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            detail = f"The body is larger than {limit} bytes."
-            return problems.respond(
-                request, "body-too-large", 413, detail, headers={"Connection": "close"}
-            ), b""
-    if not body:
-        return None, b"{}"
-    misdeclared = _misdeclared(request)
-    if misdeclared is not None:
-        return problems.respond(
-            request, "unsupported-media-type", 415, misdeclared, headers=_TAKEN
-        ), b""
-    return None, bytes(body)
-
-
 _TAKEN = {"Accept-Encoding": "identity"}
 """What RFC 9110, section 15.5.16, says that the refusal of a content coding carries."""
 
+# One thread: several would take turns with each other, and the event loop would wait for all of
+# them.
+_thread = ThreadPoolExecutor(1, "large-requests")
 
-def _misdeclared(request: Request) -> str | None:
-    """Return what is wrong with how the body is declared: it is JSON in UTF-8 (RFC 8259, section 8.1), as it is."""
-    coding = request.headers.get("content-encoding", "identity")
+
+async def apart(
+    work: Callable[Parameters, Answer], *args: Parameters.args, **kwargs: Parameters.kwargs
+) -> Answer:
+    """Return what `work` returns, or raise what it raises.
+
+    It runs in the one thread for large requests, beside the event loop: the other requests go on.
+    """
+    return await asyncio.get_running_loop().run_in_executor(_thread, partial(work, *args, **kwargs))
+
+
+async def read(request: Request, limit: int) -> Response | None:
+    """Keep the body of at most `limit` bytes in the request's state, or return the refusal.
+
+    An empty body means `{}`. Raises `ClientDisconnect` where the caller goes before its end.
+    """
+    given: dict[bytes, bytes] = request.scope["given"]
+    if limit == 0:
+        request.scope["state"]["body"] = b""
+        return _refuse_any(request, given)
+    body = await _arrived(request, limit)
+    if body is None:
+        detail = f"The body is larger than {limit} bytes."
+        headers = {"Connection": "close"}
+        return problems.respond(request, "body-too-large", 413, detail, headers=headers)
+    if body and (misdeclared := _misdeclared(given)):
+        rule = "unsupported-media-type"
+        return problems.respond(request, rule, 415, misdeclared, headers=_TAKEN)
+    request.scope["state"]["body"] = body or b"{}"
+    return None
+
+
+def _refuse_any(request: Request, given: dict[bytes, bytes]) -> Response | None:
+    """Refuse a body where there is none to give: what it says would be lost."""
+    if not given.get(b"content-length", b"0").strip(b"0") and b"transfer-encoding" not in given:
+        return None
+    error = {"pointer": "", "rule": "no-body", "detail": "this takes no body: leave it out"}
+    return problems.invalid(request, [error], headers={"Connection": "close"})
+
+
+async def _arrived(request: Request, limit: int) -> bytes | None:
+    """Return the whole body, None as soon as it is larger than `limit`."""
+    parts: list[bytes] = []
+    size = 0
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part: bytes = message.get("body", b"")
+        size += len(part)
+        if size > limit:
+            return None
+        parts.append(part)
+        more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+def _misdeclared(given: dict[bytes, bytes]) -> str | None:
+    """Return what is wrong with how the body is declared: it is JSON in UTF-8, as it is.
+
+    RFC 8259, section 8.1, says so.
+    """
+    coding = given.get(b"content-encoding", b"identity").decode("latin-1")
     if coding.strip().lower() not in {"", "identity"}:
         return f"The body is declared as {coding}: send it without a content coding."
+    declared = given.get(b"content-type")
+    if declared == JSON.encode():
+        return None
+    return _is_not_json(declared.decode("latin-1") if declared is not None else None)
+
+
+def _is_not_json(content_type: str | None) -> str | None:
     declared = email.message.Message()
-    declared["content-type"] = request.headers.get("content-type", "")
+    declared["content-type"] = content_type or ""
     media_type, charset = declared.get_content_type(), declared.get_param("charset", "utf-8")
-    if "content-type" not in request.headers or media_type != JSON:
-        return (
-            f"The body is declared as {request.headers.get('content-type') or 'nothing'}: {_HINT}."
-        )
+    if content_type is None or media_type != JSON:
+        return f"The body is declared as {content_type or 'nothing'}: {_HINT}."
     if str(charset).lower() not in {"utf-8", "utf8"}:
         return f"The body is declared in {charset}: send JSON in UTF-8."
     return None

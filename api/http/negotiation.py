@@ -1,4 +1,7 @@
-"""Which of the media types that an operation offers the caller would rather have (RFC 9110, section 12.5.1)."""
+"""Content negotiation: which media type of an operation the caller would rather have.
+
+RFC 9110, section 12.5.1.
+"""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,7 +19,10 @@ JSON, CSV, NDJSON, EVENT_STREAM = (
 TEXT, HTML = "text/plain", "text/html"
 
 _SENT: Mapping[str, Mapping[str, str]] = {CSV: {"header": "present"}, TEXT: {"version": "0.0.4"}}
-"""The parameters of what we send, besides `charset=utf-8`: a range that asks for others is of something else."""
+"""The parameters of the media types that we send, besides `charset=utf-8`.
+
+A range that asks for other parameters names another media type.
+"""
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _RANGE = re.compile(rf"({_WORD})/({_WORD})")
 _PARAMETER = re.compile(rf'({_WORD})=({_WORD}|"(?:[^"\\]|\\.)*")')
@@ -47,7 +53,9 @@ class _Range:
 
 
 def preferred(accept: Iterable[str], offered: tuple[str, ...]) -> str | None:
-    """Return the best of the media types offered for the lines of `Accept`, the first among equals; None where the caller takes none.
+    """Return the best of the media types offered for the lines of `Accept`.
+
+    Among equals it is the first; None where the caller takes none.
 
     A member that can't be read does not count, and without any that counts the caller takes
     everything.

@@ -1,21 +1,23 @@
-"""Every refusal in one shape: `application/problem+json` (RFC 9457), from one table of domain errors."""
+"""Every refusal in one shape, from one table of domain errors.
+
+The shape is `application/problem+json` (RFC 9457).
+"""
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
 import msgspec
-from fastapi import FastAPI, Request
+from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from rosterlog.api.rest.policy import BODY_BYTES, BULK_BODY_BYTES
-from rosterlog.api.rest.schemas.fields import ABSENT
+from rosterlog.api.http.policy import BODY_BYTES, BULK_BODY_BYTES
 from rosterlog.domain.errors import (
     ClassArchived,
     DomainError,
@@ -47,7 +49,12 @@ RETRY_AFTER = "1"
 _SHOWN_ERRORS = 5
 """Most errors that `detail` repeats."""
 _DETAIL_LENGTH, _PART_LENGTH = 2000, 500
-"""Most characters of `detail`, and of each part of an error: a request may name things of any length."""
+"""Most characters of `detail`, and of each part of an error.
+
+A request may name things of any length.
+"""
+
+_ABSENT: Any = Field(default_factory=lambda: None)
 
 logger = logging.getLogger(__name__)
 
@@ -56,8 +63,8 @@ class ProblemError(BaseModel):
     """One thing that is wrong, and where: in the body (a JSON pointer), a parameter or a header."""
 
     pointer: str = Field(default_factory=lambda: "", examples=["/name"])
-    parameter: str = ABSENT
-    header: str = ABSENT
+    parameter: str = _ABSENT
+    header: str = _ABSENT
     rule: str = Field(examples=["length"])
     detail: str = Field(examples=["name needs 1 to 100 characters after trimming, not 0"])
 
@@ -82,7 +89,10 @@ class Problem(BaseModel):
 
 
 class InvalidForm(Exception):
-    """The request breaks rules of form or value: `errors` names the first, `count` says how many there are."""
+    """The request breaks rules of form or value.
+
+    `errors` names the first of them, `count` says how many there are.
+    """
 
     def __init__(self, errors: Sequence[Mapping[str, Any]], count: int | None = None) -> None:
         """Take the errors, all where there is no `count`."""
@@ -99,11 +109,11 @@ class TooManyStreams(DomainError):
 
 
 class ExpensiveReadsBusy(DomainError):
-    """Other whole histories, rosters and differences are read, as many as this process reads at once. Try again."""
+    """As many whole histories, rosters and differences are read as can be. Try again."""
 
 
 class RebuildNotPermitted(DomainError):
-    """The service's account in the database may not rebuild: run rosterlog rebuild with the projector's account."""
+    """The service's account may not rebuild: run rosterlog rebuild with the projector's account."""
 
 
 STATUS: Mapping[type[DomainError], int] = {
@@ -136,24 +146,51 @@ An `Unknown` or `Gone` thing that the path does not name is a conflict, 409.
 """
 
 _NOT_OF_THE_DOMAIN = {
-    "invalid-request": "The request breaks a rule of form or value. Each entry of errors names the place, the rule and what is wrong.",
+    "invalid-request": (
+        "The request breaks a rule of form or value. Each entry of errors names the place, the "
+        "rule and what is wrong."
+    ),
     "malformed-request": "What arrived can't be read as HTTP/1.1 (RFC 9112), or names no host.",
     "headers-too-large": "The request line and the headers may have 64 KiB.",
     "request-too-slow": "A request must arrive, with its body, within a minute.",
-    "body-too-large": f"A body may have {BODY_BYTES} bytes; one of a command about many things {BULK_BODY_BYTES}.",
+    "body-too-large": (
+        f"A body may have {BODY_BYTES} bytes; one of a command about many things {BULK_BODY_BYTES}."
+    ),
     "unsupported-media-type": "Bodies are JSON, declared with Content-Type: application/json.",
-    "not-acceptable": "The request's Accept takes none of the media types that the operation answers with; `offered` lists them.",
+    "not-acceptable": (
+        "The request's Accept takes none of the media types that the operation answers with; "
+        "`offered` lists them."
+    ),
     "not-found": "No such path. The API is described at /docs.",
-    "method-not-allowed": "The path exists, but not with this method. The API is described at /docs.",
-    "projection-stalled": "Events wait to be projected and none is: see failure in /v1/projections.",
-    "projection-leaderless": "No process projects events into the read tables: start rosterlog serve or rosterlog project.",
-    "replica-unavailable": "The replica for reads does not answer: see rosterlog_replica_up, and the server that "
-    "ROSTERLOG_READ_DATABASE_URL names.",
-    "not-local": "The service has no authentication, so it answers this machine only, and no page of another one.",
+    "method-not-allowed": (
+        "The path exists, but not with this method. The API is described at /docs."
+    ),
+    "projection-stalled": (
+        "Events wait to be projected and none is: see failure in /v1/projections."
+    ),
+    "projection-leaderless": (
+        "No process projects events into the read tables: start rosterlog serve or rosterlog "
+        "project."
+    ),
+    "replica-unavailable": (
+        "The replica for reads does not answer: see rosterlog_replica_up, and the server that "
+        "ROSTERLOG_READ_DATABASE_URL names."
+    ),
+    "not-local": (
+        "The service has no authentication, so it answers this machine only, and no page of "
+        "another one."
+    ),
     "unauthenticated": "The request needs a token that counts, as Authorization: Bearer <token>.",
-    "scope-missing": "The token counts, but does not allow this. WWW-Authenticate names the scope that does.",
-    "token-confined": "The token is confined to groups, and this is about what is of no one group: users, new groups, the projection.",
-    "keys-unreadable": "Tokens can't be checked, because the identity provider's keys can't be read right now.",
+    "scope-missing": (
+        "The token counts, but does not allow this. WWW-Authenticate names the scope that does."
+    ),
+    "token-confined": (
+        "The token is confined to groups, and this is about what is of no one group: users, new "
+        "groups, the projection."
+    ),
+    "keys-unreadable": (
+        "Tokens can't be checked, because the identity provider's keys can't be read right now."
+    ),
     "internal-error": "A fault of the service. Its log has the cause under the request id.",
 }
 
@@ -175,7 +212,10 @@ def explanations() -> dict[str, str]:
 def _explained(error: type[DomainError]) -> str:
     sentence = re.sub(r"\{\w+\}", "…", " ".join((error.__doc__ or "").split()))
     if issubclass(error, Unknown | Gone):
-        return f"{sentence} The status is {404 if issubclass(error, Unknown) else 410} where the path names it, 409 where the body does."
+        return (
+            f"{sentence} The status is {404 if issubclass(error, Unknown) else 410} where the "
+            "path names it, 409 where the body does."
+        )
     return sentence
 
 
@@ -193,7 +233,9 @@ def respond(
     more: Mapping[str, Any] | None = None,
     count: int | None = None,
 ) -> Response:
-    """Return the answer to a refused request; what is `more` stands beside the members that every problem has.
+    """Return the answer to a refused request.
+
+    `more` holds members beside those that every problem has.
 
     `count` is the number of errors, where `errors` are not all of them.
     """
@@ -215,7 +257,9 @@ def document(
     request_id: str | None = None,
     count: int | None = None,
 ) -> dict[str, Any]:
-    """Return a problem as JSON, with the first errors of `count`, of so many as are given where it is None.
+    """Return a problem as JSON, with the first of its errors.
+
+    `count` is the number of all errors; None means that `errors` are all.
 
     Without a status it is that of a rule about something that the body names.
     """
@@ -240,7 +284,10 @@ def title(rule: str) -> str:
 
 
 def _shortened(text: str, most: int) -> str:
-    """Return a text that JSON can hold and that is no longer than `most`; what a request names may be neither."""
+    """Return a text that JSON can hold and that is no longer than `most`.
+
+    A text that a request names may break both.
+    """
     text = text if len(text) <= most else f"{text[:most]}…"
     return text if text.isascii() else text.encode(errors="replace").decode()
 
@@ -250,13 +297,12 @@ def refuse(request: Request, error: DomainError, more: Mapping[str, Any]) -> Res
     return respond(request, error.rule, _status(request, error), str(error), more=more)
 
 
-def install(app: FastAPI) -> None:
-    """Let the app answer every error as a problem."""
-    app.add_exception_handler(DomainError, _on_domain_error)
-    app.add_exception_handler(InvalidForm, _on_invalid_form)
-    app.add_exception_handler(RequestValidationError, _on_invalid_request)
-    app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(Exception, _on_unexpected)
+def of(request: Request, error: Exception) -> Response:
+    """Return the answer to a request that was refused, or failed, with `error`."""
+    for kind, answer in _ANSWERS.items():
+        if isinstance(error, kind):
+            return answer(request, error)
+    return _unexpected(request, error)
 
 
 def _status(request: Request, error: DomainError) -> int:
@@ -271,8 +317,7 @@ def _is_in_path(request: Request, error: Unknown | Gone) -> bool:
     return named is not None and str(UUID(str(named))) == error.id
 
 
-async def _on_domain_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, DomainError)
+def _on_domain_error(request: Request, error: Any) -> Response:
     if isinstance(error, InvalidValue):
         return invalid(request, [_at(error.field, error.broken_rule, error.detail)])
     if isinstance(error.__cause__, Exception):
@@ -288,16 +333,12 @@ def invalid(
     count: int | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Return the answer to a request that breaks rules of form or value, `count` of them, or as many as are given."""
-    return respond(
-        request,
-        "invalid-request",
-        422,
-        f"The request breaks {summary(errors, count)}",
-        errors,
-        headers,
-        count=count,
-    )
+    """Return the answer to a request that breaks rules of form or value.
+
+    `count` is the number of broken rules; None means that `errors` are all.
+    """
+    detail = f"The request breaks {summary(errors, count)}"
+    return respond(request, "invalid-request", 422, detail, errors, headers, count=count)
 
 
 def summary(errors: Sequence[Mapping[str, Any]], count: int | None = None) -> str:
@@ -323,13 +364,11 @@ def _at(field: str, rule: str, detail: str) -> dict[str, Any]:
     return {"pointer": f"/{field}", "rule": rule, "detail": detail}
 
 
-async def _on_invalid_request(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
+def _on_invalid_request(request: Request, error: Any) -> Response:
     return invalid(request, [_of_pydantic(one) for one in error.errors()])
 
 
-async def _on_invalid_form(request: Request, error: Exception) -> Response:
-    assert isinstance(error, InvalidForm)
+def _on_invalid_form(request: Request, error: Any) -> Response:
     return invalid(request, error.errors, error.count)
 
 
@@ -368,8 +407,7 @@ _RULES = {
 }
 
 
-async def _on_http_exception(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+def _on_http_exception(request: Request, error: Any) -> Response:
     phrase = HTTPStatus(error.status_code).phrase
     rule = re.sub(r"[^a-z]+", "-", phrase.lower())
     detail = (
@@ -380,14 +418,15 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     return respond(request, rule, error.status_code, detail, headers=error.headers)
 
 
-async def _on_unexpected(request: Request, error: Exception) -> Response:
+def _unexpected(request: Request, error: Exception) -> Response:
     logger.error("request failed", exc_info=error)
-    # This answer goes out past the middleware that gives every other its id.
-    headers = {"X-Request-Id": str(getattr(request.state, "request_id", None))}
-    return respond(
-        request,
-        "internal-error",
-        500,
-        "Something went wrong here. It is in the service's log under this request id.",
-        headers=headers,
-    )
+    detail = "Something went wrong here. It is in the service's log under this request id."
+    return respond(request, "internal-error", 500, detail)
+
+
+_ANSWERS: Mapping[type[Exception], Callable[[Request, Any], Response]] = {
+    DomainError: _on_domain_error,
+    InvalidForm: _on_invalid_form,
+    RequestValidationError: _on_invalid_request,
+    HTTPException: _on_http_exception,
+}

@@ -1,4 +1,6 @@
-"""The server's HTTP protocol, with what uvicorn's has not: limits, problems for what is no HTTP, and an end for endless responses.
+"""The server's HTTP protocol: uvicorn's, with limits.
+
+It answers with a problem where bytes are no HTTP, and it can end endless responses.
 
 Without the limits one caller could fill the memory with a header that never ends, or hold
 connections open a byte at a time.
@@ -14,7 +16,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from rosterlog.api.http import problems
 
 HEAD_BYTES = 64 * 1024
-"""Most bytes of a request line and headers; the last read may go beyond by as much as the network delivers at once."""
+"""Most bytes of a request line and headers.
+
+The last read may go beyond by as many bytes as the network delivers at once.
+"""
 END = "end"
 """Where in a request's state stands how to end its response, for one that never ends by itself."""
 ARRIVAL_SECONDS = 60.0
@@ -23,7 +28,8 @@ ARRIVAL_SECONDS = 60.0
 _SAYS = {
     400: (
         "malformed-request",
-        "This can't be read as HTTP/1.1: the request line, a header or the length of the body is malformed.",
+        "This can't be read as HTTP/1.1: the request line, a header or the length of the "
+        "body is malformed.",
     ),
     408: ("request-too-slow", f"The request did not arrive within {ARRIVAL_SECONDS:.0f} seconds."),
     431: ("headers-too-large", f"The request line and headers are larger than {HEAD_BYTES} bytes."),
@@ -33,14 +39,21 @@ _WHOLE_ADDRESS = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#@\\]+)((?:[/?].*)?)
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """Answers 431 to a head that is too large, 408 to a request that arrives too slowly, 400 to what is no HTTP; then it closes."""
+    """Answers with a problem where a request is no good HTTP, and closes the connection.
+
+    A head that is too large is 431, a request that arrives too slowly 408, bytes that are no HTTP
+    400.
+    """
 
     _arriving = False
     _in_head = False
     _counting = False
     _head_bytes = 0
     _plain_head = b""
-    """The head of a request that asks for another protocol, without this wish, until it is read again."""
+    """The head of a request that asks for another protocol, without this wish.
+
+    It is kept until it is read again.
+    """
     _refused = False
     _timer: asyncio.TimerHandle | None = None
 
@@ -109,7 +122,10 @@ class GuardedProtocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """End counting the head, and refuse one that may mean different things to us and to a proxy."""
+        """End counting the head, and refuse an ambiguous one.
+
+        A proxy may understand such a head in another way than we do.
+        """
         self._in_head = self._counting = False
         self._check_head()
         if self.parser.should_upgrade():
@@ -137,7 +153,10 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def _check_head(self) -> None:
-        """Raise `ValueError` for a head that RFC 9112 forbids in sections 2.3, 3.2 and 6.1, and for the wish for a tunnel."""
+        """Raise `ValueError` for a head that RFC 9112 forbids, and for one that wants a tunnel.
+
+        The sections are 2.3, 3.2 and 6.1.
+        """
         version, method = self.parser.get_http_version(), self.parser.get_method()
         hosts = [value for name, value in self.headers if name == b"host"]
         codings = [value for name, value in self.headers if name == b"transfer-encoding"]
@@ -151,7 +170,10 @@ class GuardedProtocol(HttpToolsProtocol):
             self._take_apart()
 
     def _take_apart(self) -> None:
-        """Take host and path from a target that is a whole address: that host goes before the header."""
+        """Take host and path from a target that is a whole address.
+
+        The host of the target goes before the header.
+        """
         found = _WHOLE_ADDRESS.fullmatch(self.url)
         if found is None:
             raise ValueError
@@ -163,7 +185,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self.url = path if path.startswith(b"/") else b"/" + path
 
     def shutdown(self) -> None:
-        """Go down; a response that never ends by itself has left in its request's state how to end it."""
+        """Go down, and end a response that never ends by itself.
+
+        Such a response has left in its request's state how to end it.
+        """
         end = self.cycle.scope["state"].get(END) if self.cycle is not None else None
         if end is not None:
             end()
@@ -179,7 +204,10 @@ class GuardedProtocol(HttpToolsProtocol):
             self._timer = None
 
     def _refuse(self, status: int) -> None:
-        """Close the connection, with an answer where none has begun; what is under way for the request before gets its end."""
+        """Close the connection, with an answer where none has begun.
+
+        The answer to the request before, which is under way, gets its end.
+        """
         self._arriving = self._counting = False
         self._refused = True
         self._unwatch()

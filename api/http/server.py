@@ -10,11 +10,20 @@ from rosterlog.api.http.protocol import GuardedProtocol
 from rosterlog.api.ops.workers import Workers
 
 KEEP_ALIVE_SECONDS = 75
-"""How long an idle connection stays open: longer than clients and proxies commonly wait, so that they, not we, close it."""
+"""How many seconds an idle connection stays open.
+
+It is longer than clients and proxies commonly wait, so that they close it, not we.
+"""
 GRACE_SECONDS = 10
-"""How long requests under way may take to end when the server goes down: longer than a command waits to be visible."""
+"""How many seconds requests under way may take to end when the server goes down.
+
+It is longer than a command waits to be visible.
+"""
 WORKER_SECONDS = 60
-"""How long a worker may give no sign of life before it is replaced; on a busy machine its start alone takes more than uvicorn's five."""
+"""How many seconds a worker may give no sign of life before it is replaced.
+
+On a busy machine its start alone takes more than uvicorn's five.
+"""
 
 OPTIONS: dict[str, Any] = {
     "http": GuardedProtocol,
@@ -47,7 +56,10 @@ def spare_the_collector() -> None:
 
 
 def run(app: FastAPI | str, host: str, port: int, workers: int = 1) -> None:
-    """Serve `app`, or with several workers what the function of that name returns, until a signal ends it."""
+    """Serve `app` until a signal ends it.
+
+    With several workers `app` is the name of a function that returns the application.
+    """
     spare_the_collector()
     if workers == 1:
         # Said, because uvicorn would else take the number from WEB_CONCURRENCY, and not start.

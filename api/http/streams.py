@@ -51,7 +51,10 @@ def streamed(
 
 
 async def _csv(columns: Sequence[str], pages: Pages) -> AsyncIterator[str]:
-    """Write RFC 4180: a row of names, lines that end in CR LF, an empty cell for null, JSON in a cell for an object."""
+    """Write RFC 4180: a row of names, and lines that end in CR LF.
+
+    A cell is empty for null and holds JSON for an object.
+    """
     yield _rows([columns])
     async for items in pages:
         yield _rows([[_cell(item.get(column)) for column in columns] for item in items])

@@ -1,4 +1,7 @@
-"""Reading JSON (RFC 8259) so that nothing is lost in silence: no name twice in an object, no number that would become another one."""
+"""Reading JSON (RFC 8259) so that nothing is lost in silence.
+
+No name stands twice in an object, and no number would become another one.
+"""
 
 import json
 from collections.abc import Iterator
@@ -7,15 +10,20 @@ from typing import Any, NoReturn
 from rosterlog.domain.values import Place, pointer
 
 MOST_VALUES = 70_000
-"""Most values of a text, counted by what separates them: more than 10,000 items have, and more than the largest settings (64 KiB of
-commas). Python reads so many in under 50 ms, and holds the interpreter meanwhile.
+"""Most values of a text, counted by the characters that separate them.
+
+They are more than 10,000 items have, and more than the largest settings (64 KiB of commas). Python
+reads so many in under 50 ms, and holds the interpreter meanwhile.
 """
 MOST_DIGITS = 1000
 """Most digits of an integer: Python's work grows with their square."""
 
 
 class BadJson(ValueError):
-    """The text is no JSON that can be taken; says the place (a JSON pointer), the rule and what is wrong."""
+    """The text is no JSON that can be taken.
+
+    The error says the place (a JSON pointer), the rule and what is wrong.
+    """
 
     def __init__(self, pointer: str, rule: str, detail: str) -> None:
         """Name place, rule and what is wrong."""
@@ -59,7 +67,8 @@ def _refuse_too_many(text: str) -> None:
         raise BadJson(
             "",
             "json",
-            f"the body has about {values} values, and at most {MOST_VALUES} are read: send less at once",
+            f"the body has about {values} values, and at most {MOST_VALUES} are read: send "
+            "less at once",
         )
 
 

@@ -1,4 +1,7 @@
-"""Which database a process works on: the operator's, or the embedded one, started for as long as it is used."""
+"""Which database a process works on: the operator's, or the embedded one.
+
+The embedded one runs for as long as it is used.
+"""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -46,7 +49,10 @@ class DatabaseUnusable(Exception):
 
 @dataclass(frozen=True)
 class Databases:
-    """Connection strings by what is done over them; all but the replica's lead to the same database."""
+    """Connection strings by what is done over them.
+
+    All but the replica's lead to the same database.
+    """
 
     main: str
     write: str
@@ -62,7 +68,9 @@ class Databases:
 
 @contextmanager
 def database(settings: Settings, *, create: bool = False) -> Iterator[Databases]:
-    """Yield how to connect to the database, once it answers; an embedded one is made only if `create` says so.
+    """Yield how to connect to the database, once it answers.
+
+    An embedded database is made only if `create` says so.
 
     Raises `DatabaseUnusable`, `EmbeddedError`.
     """
@@ -88,13 +96,16 @@ def migrated_database(settings: Settings) -> Iterator[Databases]:
         at, newest = known_revision(databases.main), migrations.newest()
         if at != newest:
             raise DatabaseUnusable(
-                f"the database is at {at or 'no migration'}, this release needs {newest}: rosterlog migrate"
+                f"the database is at {at or 'no migration'}, this release needs {newest}: "
+                "rosterlog migrate"
             )
         yield databases
 
 
 def revision_of(conninfo: str) -> str | None:
-    """Return the migration that the database is at, None before the first; a newer release may have brought it there.
+    """Return the migration that the database is at, None before the first.
+
+    A newer release may have migrated it.
 
     Raises `DatabaseUnusable` where another program has migrated it.
     """
@@ -103,7 +114,8 @@ def revision_of(conninfo: str) -> str | None:
         with sessions.connect(conninfo) as connection:
             if connection.execute("SELECT to_regclass('log.events')").fetchone() == (None,):
                 raise DatabaseUnusable(
-                    f"the database is another program's: its table alembic_version is at {at}, which is no migration of Rosterlog. "
+                    "the database is another program's: its table alembic_version is at "
+                    f"{at}, which is no migration of Rosterlog. "
                     "Make a database for Rosterlog alone, and name it in ROSTERLOG_DATABASE_URL"
                 )
     return at
@@ -117,7 +129,8 @@ def known_revision(conninfo: str) -> str | None:
     at, newest = revision_of(conninfo), migrations.newest()
     if migrations.is_unknown(at):
         raise DatabaseUnusable(
-            f"a newer release has brought the database to {at}; this one knows migrations up to {newest}: start the newer one, or "
+            f"a newer release has brought the database to {at}; this one knows migrations up "
+            f"to {newest}: start the newer one, or "
             f"go back with its rosterlog migrate --down --to {newest}"
         )
     return at
@@ -145,20 +158,26 @@ def migrate_to(conninfo: str, revision: str, *, down: bool = False) -> None:
     try:
         _patiently(migrations.downgrade if down else migrations.upgrade, conninfo, revision)
     except DBAPIError as wrong:
-        where = f"the database is at {before or 'no migration'}, this release needs {migrations.newest()}, and"
+        where = (
+            f"the database is at {before or 'no migration'}, this release needs "
+            f"{migrations.newest()}, and"
+        )
         said = str(wrong.orig).partition("\n")[0]
         if isinstance(wrong.orig, psycopg.errors.InsufficientPrivilege):
             raise DatabaseUnusable(
-                f"{where} this account may not migrate it ({said}): run rosterlog migrate as the migrator"
+                f"{where} this account may not migrate it ({said}): run rosterlog migrate as "
+                "the migrator"
             ) from None
         if isinstance(wrong.orig, _TAKEN):
             raise DatabaseUnusable(
-                f"{where} it holds something that Rosterlog did not make ({said}): make a database for Rosterlog alone, "
+                f"{where} it holds something that Rosterlog did not make ({said}): make a "
+                "database for Rosterlog alone, "
                 "and name it in ROSTERLOG_DATABASE_URL"
             ) from None
         if _is_in_the_way(wrong):
             raise DatabaseUnusable(
-                f"{where} other sessions held what the migration changes for {MIGRATE_SECONDS} seconds ({said}): "
+                f"{where} other sessions held what the migration changes for "
+                f"{MIGRATE_SECONDS} seconds ({said}): "
                 "see in pg_stat_activity which transaction is long, end it, and migrate again"
             ) from None
         raise
@@ -191,7 +210,10 @@ def _is_in_the_way(error: BaseException) -> bool:
 
 
 def refuse_wrong_way(first: str | None, last: str, *, down: bool) -> None:
-    """Raise `DatabaseUnusable` where the way from one revision to another goes the other way, which Alembic takes for no way at all."""
+    """Raise `DatabaseUnusable` where a migration leads in the wrong direction.
+
+    Alembic takes a way in the other direction for no way at all.
+    """
     if migrations.is_before(last, first) and not down:
         raise DatabaseUnusable(
             f"{last} comes before {first}: going back is rosterlog migrate --down --to {last}"
@@ -225,8 +247,10 @@ def _answer_of(conninfo: str) -> tuple[int, str | None]:
         return patience(_about, conninfo)
     except psycopg.errors.InsufficientPrivilege as wrong:
         raise DatabaseUnusable(
-            f"a session of {masked(conninfo)} can't be set up ({str(wrong).partition(chr(10))[0]}): with foreign keys switched off the "
-            "read tables would go wrong. A superuser has to RESET session_replication_role for the database and the account"
+            f"a session of {masked(conninfo)} can't be set up "
+            f"({str(wrong).partition(chr(10))[0]}): with foreign keys switched off the "
+            "read tables would go wrong. A superuser has to RESET session_replication_role "
+            "for the database and the account"
         ) from None
     except psycopg.OperationalError as wrong:
         raise DatabaseUnusable(
@@ -248,6 +272,7 @@ def _refuse_unsupported(version: int, encoding: str | None) -> None:
         )
     if encoding != "UTF8":
         raise DatabaseUnusable(
-            f"the database's encoding is {encoding}, in which not every name can be written; Rosterlog needs UTF8: "
+            f"the database's encoding is {encoding}, in which not every name can be written; "
+            "Rosterlog needs UTF8: "
             "CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0 LOCALE 'C'"
         )

@@ -70,14 +70,17 @@ class EmbeddedPostgres:
         self._use: IO[bytes] | None = None
 
     def start(self, *, create: bool = True) -> str:
-        """Make the database where there is none, start the server where it does not run, and return the connection string.
+        """Start the server where it does not run, and return the connection string.
+
+        The database is made where there is none.
 
         With `create` off, a missing database is an error. Raises `EmbeddedError` where the
         directory can't be used; its message is for the operator.
         """
         if not create and not (self._home / "postgres" / "PG_VERSION").exists():
             raise NoDatabase(
-                f"there is no database in {self._home} yet: rosterlog serve makes one (or set ROSTERLOG_DATA_DIR)"
+                f"there is no database in {self._home} yet: rosterlog serve makes one (or "
+                "set ROSTERLOG_DATA_DIR)"
             )
         self._runner = Runner.choose()
         self._make_home()
@@ -146,7 +149,8 @@ class EmbeddedPostgres:
             (self._home / "start-lock").touch()
         except OSError as wrong:
             raise EmbeddedError(
-                f"can't use the data directory {self._home}: {wrong.strerror} (set ROSTERLOG_DATA_DIR)"
+                f"can't use the data directory {self._home}: {wrong.strerror} (set "
+                "ROSTERLOG_DATA_DIR)"
             ) from wrong
 
     @contextmanager
@@ -156,14 +160,20 @@ class EmbeddedPostgres:
             yield
 
     def _socket_dirs(self) -> Iterator[Path]:
-        """Yield the folders in which a server on the cluster may have its socket: the cluster, and what the server wrote down."""
+        """Yield the folders in which a server on the cluster may have its socket.
+
+        They are the cluster, and the folder that the server wrote down.
+        """
         if len(str(self._cluster)) <= _SOCKET_PATH_LIMIT:
             yield self._cluster
         with suppress(OSError, IndexError):
             yield Path((self._cluster / "postmaster.pid").read_text().splitlines()[4])
 
     def _make_socket_dir(self) -> Path:
-        """Return the folder for a server's socket: the cluster, or a new one of short path where the cluster's is too long."""
+        """Return the folder for a server's socket: the cluster, or a new one.
+
+        A new one has a short path; it is for a cluster whose path is too long for a socket.
+        """
         if len(str(self._cluster)) <= _SOCKET_PATH_LIMIT:
             return self._cluster
         short = Path(
@@ -204,11 +214,15 @@ class EmbeddedPostgres:
         if made_by != ours:
             raise EmbeddedError(
                 f"the data in {self._home} was made by PostgreSQL {made_by}, this is {ours}: "
-                "dump it with the old release and restore it (docs/operations.md), or choose another ROSTERLOG_DATA_DIR"
+                "dump it with the old release and restore it (docs/operations.md), or choose "
+                "another ROSTERLOG_DATA_DIR"
             )
 
     def _comes_to_answer(self) -> bool:
-        """Tell whether a server answers, once one that starts, recovers or shuts down is through with it."""
+        """Tell whether a server answers.
+
+        A server that starts, recovers or shuts down is waited for.
+        """
         patience = Retrying(
             retry=retry_if_exception_type(_BetweenStates),
             stop=stop_after_delay(START_SECONDS),
@@ -224,7 +238,10 @@ class EmbeddedPostgres:
             return True
 
     def _answers(self) -> bool:
-        """Tell whether our server answers; neither a process with the id of a dead one nor another directory's server makes one."""
+        """Tell whether our server answers.
+
+        A process with the id of a dead server is not ours, nor is the server of another directory.
+        """
         for socket_dir in self._socket_dirs():
             if (socket_dir / _SOCKET).exists() and self._answers_in(socket_dir):
                 self._socket_dir = socket_dir

@@ -21,7 +21,10 @@ logger = logging.getLogger(__name__)
 
 _ROOT_HOME = Path("/var/lib/rosterlog")
 _STOPPED = ("shut down", "shut down in recovery")
-"""States of a cluster that no server wrote to when it was copied, in the words of `pg_controldata`."""
+"""States of a cluster that no server wrote to while it was copied.
+
+The words are those of `pg_controldata`.
+"""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,10 @@ class Place:
         return self.cluster / "rosterlog.place"
 
     def _recorded(self) -> tuple[Path, Path, int] | None:
-        """Return data directory, folder and inode of the database when it was last started, None before that."""
+        """Return the database's data directory, folder and inode at its last start.
+
+        None before the first start.
+        """
         try:
             said = json.loads(self._record.read_text())
             return Path(said["home"]), Path(said["cluster"]), said["inode"]
@@ -79,20 +85,25 @@ class Place:
         fresh.rename(self._record)
 
     def _refuse_link_of_another(self) -> None:
-        """Raise `EmbeddedError` where another data directory leads to the same database, and had it before."""
+        """Raise `EmbeddedError` where another data directory had the same database before."""
         recorded = self._recorded()
         if recorded is None or recorded[0] == self.home:
             return
         owner = recorded[0]
         if (owner / "postgres").resolve() == self.cluster and not owner.samefile(self.home):
             raise EmbeddedError(
-                f"{self.home} is a copy of {owner}, and its link postgres still leads to the database of that, in {self.cluster}. "
-                f"Stop every rosterlog process on {owner}, copy the folder {self.cluster} as well, and let the link lead to its copy; "
-                f"or choose another ROSTERLOG_DATA_DIR. (Where {owner} is the copy, delete {owner}/postgres.)"
+                f"{self.home} is a copy of {owner}, and its link postgres still leads to the "
+                f"database of {owner}, in {self.cluster}. Stop every rosterlog process on "
+                f"{owner}, copy the folder {self.cluster} as well, and let the link lead to its "
+                f"copy; or choose another ROSTERLOG_DATA_DIR. (Where {owner} is the copy, delete "
+                f"{owner}/postgres.)"
             )
 
     def refuse_torn(self, programs: Binaries) -> None:
-        """Raise `EmbeddedError` where the database was copied while a server wrote to it: its files may contradict each other."""
+        """Raise `EmbeddedError` where a server wrote to the database while it was copied.
+
+        The files of such a copy may contradict each other.
+        """
         recorded = self._recorded()
         if (
             recorded is None
@@ -107,15 +118,19 @@ class Place:
         state = _state(programs, self.cluster)
         if state not in _STOPPED:
             raise EmbeddedError(
-                f"the database in {self.home} is a copy of {recorded[1]}, made while its server was not "
-                f"shut down ({state}): its files may contradict each other. Stop every rosterlog process "
-                "there and copy again, or restore a dump (docs/operations.md). Where it surely is of one "
-                f"moment (a snapshot of the disk, or copied after a crash), delete {self._record} and "
+                f"the database in {self.home} is a copy of {recorded[1]}, made while its server "
+                f"was not shut down ({state}): its files may contradict each other. Stop every "
+                "rosterlog process there and copy again, or restore a dump "
+                "(docs/operations.md). Where the copy surely is of one moment (a snapshot of the "
+                f"disk, or a copy after a crash), delete {self._record} and "
                 "postmaster.pid beside it"
             )
 
     def holds(self, connection: Connection[Any], runner: Runner) -> bool:
-        """Tell whether the server that answers over `connection` works on this very folder: it can read what we just wrote there."""
+        """Tell whether the server that answers over `connection` works on this very folder.
+
+        Such a server can read a file that we just wrote there.
+        """
         proof, file = secrets.token_hex(16), self.cluster / "rosterlog.proof"
         file.write_text(proof)
         try:

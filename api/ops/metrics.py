@@ -25,7 +25,10 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from rosterlog.projections.measures import Measures
 
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
-"""The environment variable by which the library keeps its numbers in files that all workers share."""
+"""The environment variable that names the folder of the numbers of all workers.
+
+The library keeps its numbers in files there.
+"""
 
 NOTE_SECONDS = 5.0
 """How often each of several workers notes its connections and its memory."""
@@ -55,7 +58,10 @@ PoolStats = Mapping[str, Mapping[str, int]]
 
 
 class Replica(NamedTuple):
-    """How far a replica's tables are, and how long the oldest event beyond that waits in seconds; None where a server did not answer."""
+    """How far a replica's tables are, and for how many seconds later events wait.
+
+    None stands for a number that a server did not tell.
+    """
 
     position: int | None
     lag: float | None
@@ -126,7 +132,10 @@ class Metrics:
         self._appends.observe(events)
 
     def note(self, pools: PoolStats) -> None:
-        """Note what the pools of this process say and, with several workers, what the process needs."""
+        """Note what the pools of this process say.
+
+        With several workers, the memory and CPU time of the process, too.
+        """
         for pool, stats in pools.items():
             for key, gauge in self._pool_gauges.items():
                 gauge.labels(pool).set(stats.get(key, 0))

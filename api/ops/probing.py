@@ -1,4 +1,7 @@
-"""Questions to the database that must be answered when the work has used up connections and threads."""
+"""Questions to the database that are answered however busy the service is.
+
+The work may have used up all other connections and threads.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -18,7 +21,9 @@ Question = Callable[[Connection[Any]], Answer]
 
 
 class Probing:
-    """Puts questions one after the other, over one connection that it keeps, in a thread of its own.
+    """Puts questions one after the other, over one connection that it keeps.
+
+    It does so in a thread of its own.
 
     A connection that was open before the work began is there when the database takes no new one. A
     lost connection is made anew with the next question.
@@ -31,7 +36,10 @@ class Probing:
         self._connection: Connection[Any] | None = None
 
     async def open(self, seconds: float) -> None:
-        """Open the connection if the database answers in so many seconds; else the first question does."""
+        """Open the connection if the database answers in so many seconds.
+
+        Else the first question opens it.
+        """
         with suppress(StoreUnavailable):
             await self.answer(lambda connection: connection, seconds)
 

@@ -1,4 +1,6 @@
-"""The database accounts that a careful operator gives the service: each may do its own work and nothing else.
+"""The database accounts that a careful operator gives the service.
+
+Each may do its own work and nothing else.
 
 The migrator owns everything but the read tables, the projector owns these, the writer appends to
 the log and reads it, the reader reads. The statements may run again and again; after a migration
@@ -14,7 +16,10 @@ import psycopg
 from psycopg import Connection
 
 MIGRATOR, WRITER, PROJECTOR, READER = KINDS = ("migrator", "writer", "projector", "reader")
-"""What the accounts are for; their names begin with a prefix, because accounts are the server's own, not a database's."""
+"""What the accounts are for.
+
+Their names begin with a prefix, because accounts belong to the server, not to a database.
+"""
 
 PREFIX = "rosterlog"
 """What the names begin with, unless the operator says otherwise."""
@@ -68,7 +73,8 @@ $$"""
 _ACT_AS = """
 DO $$
 BEGIN
-    IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AND NOT pg_has_role('{role}', 'USAGE') THEN
+    IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+        AND NOT pg_has_role('{role}', 'USAGE') THEN
         GRANT {role} TO CURRENT_USER;
     END IF;
 END
@@ -86,7 +92,10 @@ $$"""
 # PostgreSQL 16 on, an account that may make others has no power over those that somebody else made.
 _LACKING = """
     WITH me AS (SELECT rolname, rolsuper, rolcreaterole FROM pg_roles WHERE rolname = current_user),
-    account AS (SELECT name, pg_roles.oid FROM unnest(%(names)s::text[]) AS name LEFT JOIN pg_roles ON rolname = name)
+    account AS (
+        SELECT name, pg_roles.oid
+        FROM unnest(%(names)s::text[]) AS name LEFT JOIN pg_roles ON rolname = name
+    )
     SELECT format('ALTER DATABASE %%I OWNER TO %%I', datname, rolname) FROM pg_database, me
     WHERE datname = current_database() AND NOT pg_has_role(datdba, 'USAGE')
     UNION ALL

@@ -71,7 +71,10 @@ class Workers(Multiprocess):
             self.processes[self.processes.index(worker)] = another
 
     def _is_well(self, worker: Process) -> bool:
-        """Tell whether a worker runs and has answered in time, without waiting for it; ask it for the next sign of life."""
+        """Tell whether a worker runs and has answered in time, without waiting for it.
+
+        The worker is asked for its next sign of life.
+        """
         if not worker.process.is_alive():
             return False
         try:

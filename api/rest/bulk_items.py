@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation, TypeAdapter, ValidationError
 
 from rosterlog.api.http import problems
-from rosterlog.api.http.json_route import refuse_many_fields
+from rosterlog.api.http.endpoints import refuse_many_fields
 from rosterlog.api.http.problems import MOST_ERRORS, InvalidForm, Problem
 from rosterlog.api.http.strict_json import BadJson
 from rosterlog.api.rest.schemas.fields import ABSENT, ANNA, MATH, EffectiveOn, Flag, Id, Integer

@@ -12,7 +12,7 @@ from fastapi import Depends, Request
 from starlette.responses import Response
 
 from rosterlog.api.access.confinement import groups_of
-from rosterlog.api.http.json_route import JsonRoute
+from rosterlog.api.http.endpoints import JsonRoute
 from rosterlog.api.http.negotiation import JSON
 from rosterlog.api.http.operations import address_of, operation_of
 from rosterlog.api.reading.reads import WAIT_SECONDS

@@ -16,10 +16,10 @@ from starlette.responses import Response, StreamingResponse
 
 from rosterlog.api.access import confinement
 from rosterlog.api.access.confinement import groups_of
-from rosterlog.api.http.spools import MEMORY_BYTES, Lists
 from rosterlog.api.reading.expensive import ExpensiveReads
 from rosterlog.api.reading.moments import Moment
 from rosterlog.api.reading.reads import answer_whole, content_tag, headers_of, is_known
+from rosterlog.api.reading.spools import MEMORY_BYTES, Lists
 from rosterlog.api.rest.schemas.queries import DiffQuery
 from rosterlog.domain.errors import InvalidValue
 from rosterlog.domain.values import Confinement

@@ -8,10 +8,10 @@ from starlette.responses import Response
 
 from rosterlog.api.access.confinement import groups_of
 from rosterlog.api.http.negotiation import media_type_of
-from rosterlog.api.http.spools import Pages
 from rosterlog.api.http.streams import Items, streamed
 from rosterlog.api.reading.expensive import ExpensiveReads
 from rosterlog.api.reading.moments import Moment
+from rosterlog.api.reading.spools import Pages
 from rosterlog.api.rest.schemas.queries import ReadingAsOf
 from rosterlog.projections.reading import queries, rosters
 

@@ -1,4 +1,6 @@
-"""The OpenAPI document as programs are generated from it, made from what the framework says of the routes.
+"""The OpenAPI document as programs are generated from it.
+
+It is made from the framework's description of the routes.
 
 Each rule here holds for the whole document, for operations and types to come, too
 (tests/api/rest/openapi/test_openapi.py).
@@ -84,7 +86,10 @@ def _name_operation(operation: Operation) -> None:
 
 
 def _finish_parameters(operation: Operation) -> None:
-    """Take null from parameters: what is not given is left out, and there is no null in an address or a header."""
+    """Take null from parameters: a parameter that is not given is left out.
+
+    There is no null in an address or a header.
+    """
     for parameter in operation.get("parameters", ()):
         parameter["schema"] = _without_null(parameter["schema"])
 
@@ -105,7 +110,7 @@ def _finish_body(operation: Operation, schemas: Mapping[str, Schema]) -> None:
 
 
 def _finish_answers(operation: Operation) -> None:
-    """Document the headers of refusals, and let the answers stand in the order of their statuses."""
+    """Document the headers of refusals, and put the answers in the order of statuses."""
     answers = operation["responses"]
     for status in answers.keys() & _REFUSAL_HEADERS.keys():
         answers[status]["headers"] = _REFUSAL_HEADERS[status]
@@ -113,7 +118,10 @@ def _finish_answers(operation: Operation) -> None:
 
 
 def _name_objects(schemas: dict[str, Schema]) -> None:
-    """Give each object that stands inside of a type a place of its own, by its title: it is one type wherever it is used."""
+    """Give each object that stands inside of a type a place of its own, by its title.
+
+    It is one type wherever it is used.
+    """
     for schema in [*schemas.values()]:
         for part in [*_parts(schema)][1:]:
             if "properties" in part and "title" in part:

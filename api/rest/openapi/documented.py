@@ -24,7 +24,9 @@ _HEADERS: dict[str, dict[str, Any]] = {
 }
 _OF_COMMANDS = _HEADERS | {
     "Idempotent-Replayed": {
-        "description": "`true` where the answer is that of an earlier request with the same `Idempotency-Key`.",
+        "description": (
+            "`true` where the answer is that of an earlier request with the same `Idempotency-Key`."
+        ),
         "schema": {"type": "string", "enum": ["true"]},
     },
 }
@@ -40,19 +42,29 @@ _TEXT = {"schema": {"type": "string"}}
 _BEARER = "bearer"
 COMMAND_HEADERS = {
     "Roster-Actor": "Who gives the command: an opaque id, no e-mail address.",
-    "Roster-Reason": "Why, in percent-encoded UTF-8. It is kept in the log for ever and nothing takes it out: "
-    "no name, no address, no diagnosis of a person.",
+    "Roster-Reason": (
+        "Why, in percent-encoded UTF-8. It is kept in the log for ever and nothing takes it out: "
+        "no name, no address, no diagnosis of a person."
+    ),
     "If-Match": 'The version the command relies on, as `"7"`; a list of them where any will do.',
     "Prefer": "`respond-async`: answer 202 once recorded.",
-    "Idempotency-Key": "Makes the request safe to repeat within 24 hours: it is carried out once, and answered the same.",
+    "Idempotency-Key": (
+        "Makes the request safe to repeat within 24 hours: it is carried out once, and answered "
+        "the same."
+    ),
 }
 """What every command reads from its headers."""
 READ_HEADERS = {
-    "If-None-Match": "The `ETag` of an answer that the caller has: where it would come again, the answer is 304."
+    "If-None-Match": (
+        "The `ETag` of an answer that the caller has: where it would come again, the answer is 304."
+    )
 }
 """What every read of the roster or the log reads from its headers."""
 
-_REFUSED = "Why nothing was recorded, with what would have become of each item where one of them is the reason."
+_REFUSED = (
+    "Why nothing was recorded, with what would have become of each item where one of them is the "
+    "reason."
+)
 _ACCEPTED = "Recorded, not yet visible."
 _SAYS = {
     404: "The path's thing never existed.",
@@ -100,7 +112,10 @@ def feed() -> dict[int | str, dict[str, Any]]:
 def command(
     *statuses: int, success: tuple[int, ...] = (200,), accepted: type[BaseModel] = Accepted
 ) -> dict[int | str, dict[str, Any]]:
-    """Document a command: its headers, 202, and its refusals besides those that every command has."""
+    """Document a command: its headers, 202, and its refusals.
+
+    `statuses` are the refusals besides those that every command has.
+    """
     recorded = {"model": accepted, "description": _ACCEPTED, "headers": _OF_COMMANDS}
     answers: dict[int | str, dict[str, Any]] = {
         status: {"headers": _OF_COMMANDS | (_LOCATION if status == _CREATED else {})}
@@ -110,7 +125,10 @@ def command(
 
 
 def command_on_many(outcomes: type[BaseModel], *statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Document a command on many things: where it is not visible yet, it answers with its outcomes, too."""
+    """Document a command on many things.
+
+    Where it is not visible yet, it answers with its outcomes, too.
+    """
     accepted = create_model(
         f"Accepted{outcomes.__name__}", __base__=outcomes, __doc__=Accepted.__doc__, id=(UUID, ...)
     )
@@ -118,7 +136,10 @@ def command_on_many(outcomes: type[BaseModel], *statuses: int) -> dict[int | str
 
 
 def command_on_items(outcomes: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
-    """Document a command on many items: where all are refused because one is, it answers with the outcome of each, too."""
+    """Document a command on many items.
+
+    Where all are refused because of one, it answers with the outcome of each, too.
+    """
     fields = {
         name: (field.annotation, ABSENT)
         for name, field in outcomes.model_fields.items()
@@ -132,7 +153,11 @@ def command_on_items(outcomes: type[BaseModel]) -> dict[int | str, dict[str, Any
 
 
 def complete(app: FastAPI) -> None:
-    """Say what FastAPI can't: who may do what, problems' own media type, headers of commands, and 200 for a repeated creation."""
+    """Complete the document where FastAPI does not know enough.
+
+    It lacks who may do what, the media type of problems, headers of commands, and 200 for a
+    repeated creation.
+    """
     document = app.openapi()
     scheme = {
         "type": "http",

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from rosterlog.api.http import problems
-from rosterlog.api.http.apart import apart
+from rosterlog.api.http.bodies import apart
 from rosterlog.api.rest import bulk_items as bulk
 from rosterlog.api.rest.bulk_items import (
     Atomic,

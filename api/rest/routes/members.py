@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from rosterlog.api.http.apart import apart
+from rosterlog.api.http.bodies import apart
 from rosterlog.api.rest import bulk_items as bulk
 from rosterlog.api.rest import memberships
 from rosterlog.api.rest.bulk_items import Roster, RosterChanges, RosterOptions

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from rosterlog.api.http.json_route import JsonRoute
+from rosterlog.api.http.endpoints import JsonRoute
 from rosterlog.api.rest.commands import Serving
 from rosterlog.api.rest.openapi import documented
 from rosterlog.api.rest.schemas.answers import Projections, RebuildProgress, RebuildStarted

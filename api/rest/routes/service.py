@@ -6,9 +6,9 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from rosterlog.api.http import problems
+from rosterlog.api.ops.readiness import DEGRADED
 from rosterlog.api.rest.commands import Serving
 from rosterlog.api.rest.openapi import documented
-from rosterlog.api.rest.readiness import DEGRADED
 from rosterlog.api.rest.remedies import REMEDIES
 from rosterlog.api.rest.schemas.answers import Alive, Ready, Start
 from rosterlog.domain.errors import StoreUnavailable

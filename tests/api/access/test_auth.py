@@ -1,4 +1,7 @@
-"""Who may do what: anonymous is 401, the wrong scope 403, on every route that there is; no forged token counts."""
+"""Who may do what, on every route that there is.
+
+An anonymous caller is 401, the wrong scope 403; no forged token counts.
+"""
 
 import base64
 import hashlib
@@ -116,7 +119,10 @@ def without_signature(provider: Provider) -> str:
 
 
 def signed_with_the_public_key(provider: Provider) -> str:
-    """Sign as HMAC with the public key as secret: who lets the token choose the algorithm, takes it."""
+    """Sign as HMAC with the public key as secret.
+
+    A reader who lets the token choose the algorithm takes such a token.
+    """
     parts = [{"alg": "HS256", "typ": "at+jwt", "kid": provider.current}, provider.claims()]
     signed = b".".join(
         base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in parts

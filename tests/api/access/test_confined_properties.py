@@ -1,4 +1,7 @@
-"""Whatever several actors did: who is confined to groups sees, at every position, a plain model that is restricted to these groups."""
+"""A caller confined to groups sees a plain model that is restricted to these groups.
+
+So it is at every position, whatever several actors did.
+"""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -42,7 +45,10 @@ Groups = frozenset[str]
 
 
 def restricted(model: Model, groups: Groups, last_group: dict[str, str]) -> Model:
-    """Return what of the model is of the groups; `last_group` says in which group each class is, or was when it ended."""
+    """Return the part of the model that belongs to the groups.
+
+    `last_group` says in which group each class is, or was when it ended.
+    """
     classes = {id_: class_ for id_, class_ in model.classes.items() if class_.group_id in groups}
     return Model(
         groups={id_: name for id_, name in model.groups.items() if id_ in groups},
@@ -64,7 +70,10 @@ def restrict(recorded: list[Recorded], groups: Groups) -> Iterator[Recorded]:
 
 
 def seen(entries: list[dict[str, Any]], groups: Groups) -> list[dict[str, Any]]:
-    """Return the entries of the groups, without where a class came from that came from elsewhere."""
+    """Return the entries of the groups.
+
+    A class that came from another group comes without its former group.
+    """
     own = [entry for entry in entries if entry["group_id"] in groups]
     elsewhere = [
         entry["type"] == "ClassMoved" and entry["before"]["group_id"] not in groups for entry in own

@@ -1,4 +1,7 @@
-"""Who is confined to groups: each rule of what is seen and what is accepted, beside a caller who is confined to none."""
+"""A caller confined to groups: each rule of what is seen and what is accepted.
+
+Beside it stands a caller who is confined to none.
+"""
 
 import json
 from itertools import islice

@@ -1,4 +1,7 @@
-"""Who is confined to groups counts a class's versions in these alone: how much happened to it elsewhere is not said."""
+"""A caller confined to groups counts a class's versions in these groups alone.
+
+How much happened to the class in other groups is not said.
+"""
 
 from typing import Any
 
@@ -15,7 +18,10 @@ def move(town: Town, class_id: str, group_id: str) -> int:
 
 
 def moved(town: Town) -> tuple[str, int]:
-    """Return a class with six events elsewhere and two here, the move and an enrolment, and its last position."""
+    """Return a class with six events elsewhere and two here, and its last position.
+
+    The two are the move and an enrolment.
+    """
     class_id = town.all.new_class(town.other_group)
     for _ in range(5):
         town.all.enrol(class_id)
@@ -132,7 +138,10 @@ def test_a_class_that_comes_back_goes_on_where_it_was(town: Town) -> None:
 
 
 def seen(api: Api, paths: list[str]) -> dict[str, Any]:
-    """Return the answers, less what tells of the whole district: the position, which is said to everybody."""
+    """Return the answers without the position, which tells of the whole district.
+
+    The position is said to everybody.
+    """
     answers = {path: api.get(path) for path in paths}
     of_each_answer = {"date", "x-request-id", "roster-position", "content-length"}
     return {

@@ -1,4 +1,7 @@
-"""Who is confined to groups meets what is of others as if it did not exist: on every route, in every answer, as a command and as a read."""
+"""To a caller confined to groups, things of other groups do not exist.
+
+So it is on every route, in every answer, for commands and for reads.
+"""
 
 import json
 from pathlib import Path
@@ -26,13 +29,16 @@ LISTS = {"listGroups", "listClasses", "listUsers", "getHistory", "followEvents"}
 IN_BODY = {"createClass", "enrolMany"}
 """What names a group or class in its body alone."""
 OF_A_GROUP: dict[str, dict[str, Any]] = {
-    "getGroup": {}, "renameGroup": {"json": {"name": "X"}}, "deleteGroup": {}, "listGroupClasses": {}, "getGroupHistory": {},
+    "getGroup": {}, "renameGroup": {"json": {"name": "X"}}, "deleteGroup": {},
+    "listGroupClasses": {}, "getGroupHistory": {},
     "getGroupRosters": {}, "diffGroup": {"params": {"from_position": 0}},
 }  # fmt: skip
 """What is about the group, class or user in its path, and how to ask for it."""
 OF_A_CLASS: dict[str, dict[str, Any]] = {
-    "getClass": {}, "changeClass": {"json": {"name": "X"}}, "archiveClass": {}, "restoreClass": {}, "deleteClass": {},
-    "getClassHistory": {}, "diffClass": {"params": {"from_position": 0}}, "enrolMember": {"json": {"user_id": NOBODY, "role": "student"}},
+    "getClass": {}, "changeClass": {"json": {"name": "X"}}, "archiveClass": {}, "restoreClass": {},
+    "deleteClass": {},
+    "getClassHistory": {}, "diffClass": {"params": {"from_position": 0}},
+    "enrolMember": {"json": {"user_id": NOBODY, "role": "student"}},
     "setMembers": {"json": {"members": []}, "params": {"max_withdrawals": 1}},
     "changeRole": {"json": {"role": "teacher"}}, "withdrawMember": {}, "listMembers": {},
     "getMember": {},

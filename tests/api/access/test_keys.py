@@ -1,4 +1,7 @@
-"""Keys are rotated without a restart, asked for no more often than needed, and kept while the provider is down."""
+"""Keys are rotated without a restart, and kept while the provider is down.
+
+They are asked for no more often than needed.
+"""
 
 import json
 from collections.abc import Iterator

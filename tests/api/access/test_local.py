@@ -1,4 +1,7 @@
-"""Without authentication, no page of another site can use the browser of this machine to read or change anything."""
+"""Without authentication, no page of another site can read or change anything.
+
+Such a page would use the browser of this machine.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Whatever is wrong with a request: it is refused with the place and the rule, and nothing is recorded."""
+"""A wrong request is refused with the place and the rule, and nothing is recorded."""
 
 import base64
 import json
@@ -17,7 +17,10 @@ JSON_TYPE = {"Content-Type": "application/json"}
 
 
 class School(NamedTuple):
-    """A caller, and the ids of a group, a class and two users, of whom the first is a student of the class."""
+    """A caller, and the ids of a group, a class and two users.
+
+    The first user is a student of the class.
+    """
 
     api: Api
     group: str
@@ -88,7 +91,8 @@ def test_a_body_that_is_no_object_is_refused(school: School, body: str) -> None:
 def test_nesting_deeper_than_allowed_is_a_broken_rule_at_any_depth(
     school: School, levels: int
 ) -> None:
-    body = f'{{"group_id":"{school.group}","name":"x","settings":{{"a":{"[" * (levels - 1)}{"]" * (levels - 1)}}}}}'
+    nested = "[" * (levels - 1) + "]" * (levels - 1)
+    body = f'{{"group_id":"{school.group}","name":"x","settings":{{"a":{nested}}}}}'
     assert error(school.raw("/v1/classes", body))["rule"] in {"depth", "json"}
 
 

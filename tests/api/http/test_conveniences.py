@@ -1,4 +1,7 @@
-"""What frameworks do unasked, each with what was decided about it (docs/decisions/0024-one-table-of-operations.md)."""
+"""What frameworks do without being asked, each with the decision about it.
+
+See docs/decisions/0024-one-table-of-operations.md.
+"""
 
 import json
 import re
@@ -19,7 +22,10 @@ JSON_TYPE = {"Content-Type": "application/json"}
 
 
 def raw(api: Api, sent: bytes, cut: int = 0) -> bytes:
-    """Send bytes, in two parts where they are `cut`, and return all that comes until the other side closes."""
+    """Send bytes, and return all that comes until the other side closes.
+
+    They go in two parts where they are `cut`.
+    """
     with socket.create_connection((api.base_url.host, api.base_url.port or 80), timeout=30) as line:
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if cut:
@@ -104,7 +110,10 @@ def test_an_old_client_needs_no_host(shared: Api) -> None:
 )
 def test_what_follows_a_request_is_not_taken_for_its_answer(shared: Api, garbage: bytes) -> None:
     body = json.dumps({"name": "Pipelined"}).encode()
-    head = b"POST /v1/groups HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    head = (
+        b"POST /v1/groups HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    )
     answer = raw(shared, head % len(body) + body + garbage)
     assert answer.startswith(b"HTTP/1.1 201 ")
     assert answer.count(b"HTTP/1.1") == 1

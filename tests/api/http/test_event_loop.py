@@ -1,4 +1,7 @@
-"""No request stops the others: whatever it sends, the event loop goes on, and its answer is no larger than it has to be."""
+"""No request stops the others, whatever it sends.
+
+The event loop goes on, and the answer is no larger than it has to be.
+"""
 
 import asyncio
 import gc
@@ -25,7 +28,9 @@ TICK = 0.002
 
 
 class Ticking:
-    """An application in whose event loop a clock ticks; `longest` is the longest work that kept it from its turn.
+    """An application in whose event loop a clock ticks.
+
+    `longest` is the longest work that kept the clock from its turn.
 
     Work is counted, not time: how long the machine did something else says nothing about us.
     """
@@ -210,7 +215,8 @@ def test_a_head_stops_no_others(watched: Watched, name: str) -> None:
 
 
 COMMAND_HEADERS = {
-    "Roster-Reason": "%c3%a9" * 8_000, "Prefer": 'a="",' * 10_000, "Idempotency-Key": '"a"' + ";a" * 20_000, "If-Match": '"1",' * 12_000,
+    "Roster-Reason": "%c3%a9" * 8_000, "Prefer": 'a="",' * 10_000,
+    "Idempotency-Key": '"a"' + ";a" * 20_000, "If-Match": '"1",' * 12_000,
 }  # fmt: skip
 
 

@@ -1,4 +1,7 @@
-"""What counts once and is given twice: refused with its place, wherever it can be given, and nothing is recorded."""
+"""A part of a request that counts once and is given twice is refused with its place.
+
+So it is wherever it can be given, and nothing is recorded.
+"""
 
 import socket
 from collections.abc import Iterator

@@ -1,4 +1,7 @@
-"""What threads come to reaches the event loop: each outcome whoever waits for it, in good time or not at all."""
+"""The results of threads reach the event loop: each one its caller, or nobody.
+
+A caller who waits too long gets none.
+"""
 
 import asyncio
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -1,4 +1,7 @@
-"""A caller who sends without end, or hardly at all, holds neither memory nor a connection for long."""
+"""A caller who sends without end, or hardly at all, holds nothing for long.
+
+Neither memory nor a connection.
+"""
 
 import json
 import socket
@@ -9,7 +12,10 @@ import pytest
 
 from tests.api.client import Api, done
 
-HEAD = b"POST /v1/groups HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 20\r\n"
+HEAD = (
+    b"POST /v1/groups HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Type: application/json\r\nContent-Length: 20\r\n"
+)
 
 
 @pytest.fixture
@@ -21,7 +27,10 @@ def line(api: Api) -> Iterator[socket.socket]:
 
 
 ARRIVAL_SECONDS = 2
-"""What a request may take to arrive here; much more than a busy machine takes to look at one that has arrived."""
+"""Seconds that a request may take to arrive here.
+
+They are many more than a busy machine takes to look at a request that has arrived.
+"""
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""What callers send is read by the whole of its standard: times (RFC 3339), entity tags, preferences, keys, reasons."""
+"""Values that callers send are read by the whole of their standard.
+
+They are times (RFC 3339), entity tags, preferences, keys and reasons.
+"""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
@@ -56,7 +59,8 @@ def test_a_leap_second_is_the_end_of_the_second_before_it() -> None:
 @pytest.mark.parametrize(
     ("written", "moment"),
     [
-        ("0000-02-29T00:00:00Z", moments.FIRST), ("0001-01-01T00:00:00+23:59", moments.FIRST), ("0001-01-01T00:00:00Z", moments.FIRST),
+        ("0000-02-29T00:00:00Z", moments.FIRST), ("0001-01-01T00:00:00+23:59", moments.FIRST),
+        ("0001-01-01T00:00:00Z", moments.FIRST),
         ("9999-12-31T23:59:59-00:01", moments.LAST), ("9999-12-31T23:59:59.9999999Z", moments.LAST),
     ],
 )  # fmt: skip
@@ -72,10 +76,14 @@ def test_a_time_before_or_after_all_others_is_one(
 
 
 NO_TIMES = [
-    "2026-09-01", "2026-09-01T08:00Z", "2026-09-01T08:00:00", "2026-09-01 08:00:00Z", "2026-09-01T08:00:00 02:00", "1756713600",
-    "2026-09-01T24:00:00Z", "2026-09-01T08:60:00Z", "2026-09-01T08:00:60Z", "2026-09-01T23:59:60Z", "2026-09-01T08:00:61Z",
-    "2026-13-01T08:00:00Z", "2026-02-29T08:00:00Z", "2026-09-01T08:00:00.Z", "2026-09-01T08:00:00,5Z", "2026-09-01T08:00:00+24:00",
-    "2026-09-01T08:00:00+0200", "2026-09-01T08:00:00+02:60", "2026-W36-2T08:00:00Z", "20260901T080000Z", "+2026-09-01T08:00:00Z",
+    "2026-09-01", "2026-09-01T08:00Z", "2026-09-01T08:00:00", "2026-09-01 08:00:00Z",
+    "2026-09-01T08:00:00 02:00", "1756713600",
+    "2026-09-01T24:00:00Z", "2026-09-01T08:60:00Z", "2026-09-01T08:00:60Z", "2026-09-01T23:59:60Z",
+    "2026-09-01T08:00:61Z",
+    "2026-13-01T08:00:00Z", "2026-02-29T08:00:00Z", "2026-09-01T08:00:00.Z",
+    "2026-09-01T08:00:00,5Z", "2026-09-01T08:00:00+24:00",
+    "2026-09-01T08:00:00+0200", "2026-09-01T08:00:00+02:60", "2026-W36-2T08:00:00Z",
+    "20260901T080000Z", "+2026-09-01T08:00:00Z",
     "0000-02-30T00:00:00Z", "2026-09-01T08:00:00Z\n", "\uff12026-09-01T08:00:00Z",
 ]  # fmt: skip
 
@@ -170,9 +178,12 @@ def test_a_command_may_rely_on_one_of_several_versions(made: School) -> None:
 
 
 PREFERENCES = [
-    ("respond-async", True), ("Respond-Async", True), ("wait=10, respond-async", True), ("respond-async, wait=10", True),
-    ("respond-async;x=1", True), ('respond-async=""', True), ("handling=lenient,respond-async ; a", True),
-    ('x="a, respond-async"', False), ('x="\\", respond-async"', False), ("x;respond-async", False), ("respond-asynchronously", False),
+    ("respond-async", True), ("Respond-Async", True), ("wait=10, respond-async", True),
+    ("respond-async, wait=10", True),
+    ("respond-async;x=1", True), ('respond-async=""', True),
+    ("handling=lenient,respond-async ; a", True),
+    ('x="a, respond-async"', False), ('x="\\", respond-async"', False), ("x;respond-async", False),
+    ("respond-asynchronously", False),
     ("respond-async=no, respond-async", False), ("", False), ("x=respond-async", False),
 ]  # fmt: skip
 
@@ -183,8 +194,10 @@ def test_preferences(value: str, stated: bool) -> None:
 
 
 KEYS = [
-    ("abc", "abc"), ('"abc"', "abc"), ('"a b"', "a b"), (r'"a\"b\\c"', 'a"b\\c'), ('"abc";x=1;y', "abc"), ('"abc"; x="\\""', "abc"),
-    ("8e03978e-40d5-43dd-bc93-6894a57f9324", "8e03978e-40d5-43dd-bc93-6894a57f9324"), ("a" * 255, "a" * 255), ("a,b", "a,b"),
+    ("abc", "abc"), ('"abc"', "abc"), ('"a b"', "a b"), (r'"a\"b\\c"', 'a"b\\c'),
+    ('"abc";x=1;y', "abc"), ('"abc"; x="\\""', "abc"),
+    ("8e03978e-40d5-43dd-bc93-6894a57f9324", "8e03978e-40d5-43dd-bc93-6894a57f9324"),
+    ("a" * 255, "a" * 255), ("a,b", "a,b"),
 ]  # fmt: skip
 
 

@@ -49,7 +49,10 @@ def cell(value: Any) -> str:
 
 @pytest.fixture(scope="module")
 def ids(shared: Api) -> dict[str, str]:
-    """Return a group, a class and a user that all kinds of things happened to, with texts that are hard to write as CSV."""
+    """Return a group, a class and a user that all kinds of things happened to.
+
+    Their texts are hard to write as CSV.
+    """
     group = shared.new_group()
     class_id = shared.new_class(group, '=1+1, "Art"', settings={"a": ['"', ",", "ü\n"], "b": {}})
     user = shared.new_user()
@@ -207,7 +210,10 @@ def test_streams_that_nobody_reads_hold_nobody_up(
     ]
     try:
         assert len(api.read("/v1/history", limit=1000)["items"]) == 1000
-        busy = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'"
+        busy = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state "
+            "LIKE 'idle in%'"
+        )
         eventually(lambda: connection.execute(busy).fetchone() == (0,))
     finally:
         for response, client in zip(stalled, clients, strict=True):

@@ -1,4 +1,7 @@
-"""Every command works over the accounts that the documentation names, and as a plain owner of the database."""
+"""Every command works over the accounts that the documentation names.
+
+And as a plain owner of the database.
+"""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -38,7 +41,10 @@ def given_to(database: str, owner: str) -> str:
 
 
 def divided(database: str, prefix: str) -> Given:
-    """Return the settings that docs/operations.md gives a service with accounts of its own for each kind of work."""
+    """Return the settings of a service with an account for each kind of work.
+
+    They are those of docs/operations.md.
+    """
     urls = {
         "DATABASE_URL": roles.READER,
         "WRITE_DATABASE_URL": roles.WRITER,
@@ -207,7 +213,8 @@ def test_another_programs_database_is_refused_by_name(
 ) -> None:
     execute(
         empty_database,
-        "CREATE TABLE public.alembic_version (version_num text); INSERT INTO alembic_version VALUES ('1a2b3c')",
+        "CREATE TABLE public.alembic_version (version_num text); "
+        "INSERT INTO alembic_version VALUES ('1a2b3c')",
     )
     for command in ("migrate", "status", "demo", "rebuild"):
         ended = rosterlog(command, DATABASE_URL=empty_database)

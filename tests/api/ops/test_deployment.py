@@ -1,4 +1,7 @@
-"""Container file and systemd unit name programs, settings and paths that exist, and leave a service the time that it needs to end."""
+"""Container file and systemd unit name programs, settings and paths that exist.
+
+They leave a service the time that it needs to end.
+"""
 
 import re
 import shutil

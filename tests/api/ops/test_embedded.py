@@ -1,4 +1,7 @@
-"""The embedded PostgreSQL: data stays, the last user stops it, and what is wrong is said by name."""
+"""The embedded PostgreSQL: data stays, and the last user stops the server.
+
+A fault is named.
+"""
 
 import os
 import shutil
@@ -327,7 +330,10 @@ def test_a_directory_that_is_moved_while_it_is_used_has_one_server(home: Path) -
 
 
 def test_a_copied_link_does_not_lead_to_the_database_of_the_original(home: Path) -> None:
-    """As root makes it in a folder that the server's account can't enter; an operator may link to another disk in the same way."""
+    """A folder as root makes it, which the server's account can't enter.
+
+    An operator may link to another disk in the same way.
+    """
     home.mkdir()
     original, elsewhere = home / "original", home / "elsewhere"
     keep(original, 1)

@@ -1,4 +1,7 @@
-"""The service with nothing configured but a folder: it starts, stops, and loses nothing that it acknowledged to a kill."""
+"""The service with nothing configured but a folder: it starts and stops.
+
+A kill loses nothing that it acknowledged.
+"""
 
 import os
 import signal

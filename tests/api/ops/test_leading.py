@@ -1,4 +1,7 @@
-"""Processes that project: killed, frozen, restarted, one after the other, and nothing is projected twice or left out."""
+"""Processes that project: killed, frozen, restarted, one after the other.
+
+Nothing is projected twice or left out.
+"""
 
 import itertools
 import os
@@ -168,7 +171,10 @@ def test_a_leader_whose_network_is_gone_without_a_word_loses_its_lead_and_stands
 
 
 def test_both_ends_of_a_session_that_projects_watch_the_other(database: str) -> None:
-    """What the server's end says of TCP shows over TCP only, which the server of the tests does not speak; a proxy in front of it does."""
+    """The server's end of a TCP connection, seen over a proxy.
+
+    The server of the tests does not speak TCP, so a proxy stands in front of it.
+    """
     with (
         Proxy(database).running() as proxy,
         sessions.connect(proxy.conninfo, sessions.PROJECTING) as session,
@@ -254,7 +260,10 @@ class Pair:
             return False
 
     def register(self, user: str) -> Api:
-        """Register a user, again until a server says that it is done and visible, and return that one."""
+        """Register a user, again until a server says that it is done and visible.
+
+        Return that user.
+        """
         for client in itertools.cycle(self.clients):
             try:
                 response = client.post("/v1/users", json={"id": user})

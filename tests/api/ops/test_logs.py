@@ -1,9 +1,13 @@
-"""Each request leaves one line, with the request and the actor it belongs to; nobody can forge one, and no secret gets in."""
+"""Each request leaves one line, with the request and the actor it belongs to.
+
+Nobody can forge a line, and no secret gets in.
+"""
 
 import asyncio
 import io
 import json
 import logging
+import select
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,15 +15,15 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import APIRouter
 from psycopg.conninfo import make_conninfo
 
-from rosterlog.api.http import problems
-from rosterlog.api.http.requests import Requests
+from rosterlog.api.app import Part, create_app
+from rosterlog.api.http.negotiation import JSON
+from rosterlog.api.http.policy import Policy
 from rosterlog.api.ops import logs
 from rosterlog.api.ops.database import DatabaseUnusable
 from rosterlog.api.ops.database import database as using
-from rosterlog.api.ops.metrics import Metrics
 from rosterlog.api.settings import Settings
 from tests.api.client import Api, done, problem, unknown_id
 from tests.api.conftest import serving
@@ -84,19 +88,19 @@ def test_without_the_access_log_nothing_is_written(lines: Lines, database: str) 
 def test_an_error_of_the_service_is_logged_with_the_request_id_that_the_answer_has(
     configured: Lines,
 ) -> None:
-    app = FastAPI()
-    problems.install(app)
-    app.add_middleware(Requests, metrics=Metrics(), access=logs.access_logger())
+    router = APIRouter()
 
-    @app.get("/broken")
+    @router.get("/broken", operation_id="break", include_in_schema=False)
     async def broken() -> None:
         password = "open " + "sesame"
         raise RuntimeError(f"broken by {len(password)}")
 
+    open_to_all = Policy(None, confinable=True, offers=(JSON,), body=0)
+    app = create_app(lambda: "", None, Part([router], {"break": open_to_all}))
+
     async def ask() -> httpx.Response:
-        # What the server would log as well is raised out of the application.
         async with httpx.AsyncClient(
-            transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://test"
+            transport=httpx.ASGITransport(app), base_url="http://localhost"
         ) as client:
             return await client.get("/broken")
 
@@ -104,7 +108,10 @@ def test_an_error_of_the_service_is_logged_with_the_request_id_that_the_answer_h
     assert "broken" not in answer.text
     request_id = answer.headers["X-Request-Id"]
     assert answer.json()["request_id"] == request_id
-    access, failed = (line for line in configured() if line["event"].startswith("request"))
+    access, failed = sorted(
+        (line for line in configured() if line["event"].startswith("request")),
+        key=lambda line: str(line["event"]),
+    )
     assert (access["status"], access["request_id"], failed["request_id"]) == (
         500,
         request_id,
@@ -114,13 +121,59 @@ def test_an_error_of_the_service_is_logged_with_the_request_id_that_the_answer_h
     assert "open sesame" not in json.dumps(failed)
 
 
+def log_request(path: str) -> None:
+    async def log() -> None:
+        lines = logs.RequestLines()
+        scope = {"method": "GET", "path": path, "state": {"request_id": "7"}}
+        lines.add(scope, "none", 404, 0.001)
+        lines.flush()
+
+    asyncio.run(log())
+
+
+class Pipe(io.StringIO):
+    """Keeps what each write brought."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.written.append(text)
+        return len(text)
+
+
+def test_lines_of_one_turn_are_written_together_and_never_more_than_a_pipe_takes_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pipe = Pipe()
+    monkeypatch.setattr(sys, "stderr", pipe)
+    lines = logs.RequestLines()
+
+    async def serve() -> None:
+        for number in range(100):
+            state = {"request_id": str(number)}
+            path = "/ä" * (number % 90)
+            lines.add({"method": "GET", "path": path, "state": state}, "none", 404, 0.001)
+        assert pipe.written == []
+        await asyncio.sleep(0)
+
+    asyncio.run(serve())
+    found = [json.loads(line) for line in "".join(pipe.written).splitlines()]
+    assert [one["request_id"] for one in found] == [str(number) for number in range(100)]
+    assert 1 < len(pipe.written) < 50
+    for part in pipe.written:
+        assert part.endswith("\n")
+        assert len(part.encode()) <= select.PIPE_BUF
+
+
 FORGED = 'x\n{"level":"info","event":"forged"}\r\x1b[31m\u2028\x00'
 
 
 def test_in_json_nobody_ends_a_line_but_the_log(configured: Lines) -> None:
     logging.getLogger("test").warning("refused %s", FORGED)
     logging.getLogger("test").warning("half a character: %s", "\ud800")
-    logs.access_logger().info("request", path=FORGED)
+    log_request(FORGED)
     refused, half, request = configured()
     assert (refused["event"], half["event"], request["path"]) == (
         f"refused {FORGED}",
@@ -138,7 +191,7 @@ def test_in_a_terminal_nobody_ends_or_colours_a_line_but_the_log(
     try:
         logs.configure()
         logging.getLogger("test").warning("refused %s", FORGED)
-        logs.access_logger().info("request", path=FORGED)
+        log_request(FORGED)
         logging.getLogger("test").error("failed", exc_info=ValueError(FORGED))
     finally:
         logging.root.handlers[:], logging.root.level = before

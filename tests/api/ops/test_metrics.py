@@ -200,7 +200,10 @@ def expressions() -> Iterator[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def known(server: EmbeddedPostgres) -> dict[str, set[str]]:
-    """Return the labels of each metric that a service has that reads from a replica (here the database itself)."""
+    """Return the labels of each metric of a service that reads from a replica.
+
+    The replica is the database itself here.
+    """
     with (
         fresh_database(server, TEMPLATE) as database,
         serving_with_replica(database, database) as api,

@@ -1,4 +1,6 @@
-"""Every table, type and function of ours is named with its schema: nothing is looked up in the database's own search path.
+"""Every table, type and function of ours is named with its schema.
+
+Nothing is looked up in the database's own search path.
 
 The whole service works over connections that search `pg_catalog` alone, where a name without a
 schema of ours is an error.
@@ -20,7 +22,10 @@ REBUILD = "/v1/projections/rebuild"
 
 @pytest.fixture
 def narrow(empty_database: str) -> str:
-    """Migrate a database, and return how to connect to it so that nothing but PostgreSQL's own names are found."""
+    """Migrate a database, and return how to connect to it.
+
+    Over that connection only PostgreSQL's own names are found without a schema.
+    """
     commands.upgrade(empty_database)
     return make_conninfo(empty_database, options="-c search_path=pg_catalog")
 
@@ -84,7 +89,10 @@ def changes(service: Api, group: str, class_id: str, users: list[str]) -> None:
 
 
 def readings(service: Api, ids: dict[str, str]) -> Iterator[tuple[str, dict[str, str | int]]]:
-    """Yield every path that is read, as it is and, where it can be asked so, as of a position and between two."""
+    """Yield every path that is read, as it is.
+
+    And, where it can be asked so, as of a position and between two.
+    """
     head = service.log_head
     for path, methods in service.read("/openapi.json")["paths"].items():
         if "get" in methods and path.startswith("/v1/"):

@@ -1,4 +1,7 @@
-"""What operators ask the service for: is it alive, is it ready, how far is the projection, and a rebuild."""
+"""Questions of operators to the service.
+
+Is it alive, is it ready, how far is the projection; and a rebuild.
+"""
 
 import re
 from collections.abc import Iterator
@@ -35,7 +38,10 @@ def claimed(database: str) -> Iterator[Connection[Any]]:
 
 
 def end_the_lead(connection: Connection[Any]) -> None:
-    statement = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name LIKE 'rosterlog serve %'"
+    statement = (
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+        "WHERE application_name LIKE 'rosterlog serve %'"
+    )
     connection.execute(f"{statement} AND datname = current_database()")
 
 

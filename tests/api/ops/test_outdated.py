@@ -1,4 +1,7 @@
-"""A process that a newer release has overtaken: it reads on, records nothing, and says what to do."""
+"""A process that a newer release has overtaken.
+
+It goes on reading, records nothing, and says what to do.
+"""
 
 from typing import Any
 
@@ -9,7 +12,10 @@ from rosterlog.migrations import commands
 from tests.api.client import Api, done, problem
 from tests.domain.threads import eventually
 
-NEWER = f"CREATE OR REPLACE FUNCTION log.append_format() RETURNS integer LANGUAGE sql STABLE AS 'SELECT {fence.FORMAT + 1}'"
+NEWER = (
+    "CREATE OR REPLACE FUNCTION log.append_format() RETURNS integer LANGUAGE sql STABLE "
+    f"AS 'SELECT {fence.FORMAT + 1}'"
+)
 
 
 def test_an_outdated_process_answers_reads_refuses_commands_and_says_so_to_probes(

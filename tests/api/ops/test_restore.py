@@ -143,7 +143,7 @@ def test_a_whole_restored_database_verifies_and_goes_on(
 
 @pytest.fixture
 def archived(binaries: Binaries | None) -> Iterator[tuple[EmbeddedPostgres, Path]]:
-    """A server of its own that archives its write-ahead log as operations.md says, and the archive."""
+    """A server that archives its write-ahead log as operations.md says, and the archive."""
     with folder() as archive, own_server(binaries) as server:
         archive.chmod(0o777)
         database = server.conninfo("postgres")

@@ -48,8 +48,10 @@ def guarded(server: EmbeddedPostgres) -> Iterator[str]:
 def test_every_table_has_rights(connection: Connection[Any]) -> None:
     """A new table fails here: say in api/ops/roles.py whose it is and who may do what with it."""
     found = connection.execute(
-        "SELECT relnamespace::regnamespace || '.' || relname FROM pg_class WHERE relkind IN ('r', 'p') "
-        "AND relnamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema', 'pg_toast')"
+        "SELECT relnamespace::regnamespace || '.' || relname FROM pg_class WHERE relkind IN "
+        "('r', 'p') "
+        "AND relnamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema', "
+        "'pg_toast')"
     )
     assert {name for (name,) in found} == TABLES.keys()
 

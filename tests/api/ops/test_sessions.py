@@ -1,4 +1,7 @@
-"""No setting of a server, a database, an account, a connection string or the environment changes an answer."""
+"""No setting of others changes an answer.
+
+Others are a server, a database, an account, a connection string and the environment.
+"""
 
 import re
 from collections.abc import Iterator
@@ -222,7 +225,10 @@ def test_nothing_in_the_environment_changes_an_answer(
 
 
 def test_no_connection_string_changes_an_answer(owned: str, usual: list[str]) -> None:
-    hostile = "-c search_path=hostile,pg_catalog -c default_transaction_read_only=on -c bytea_output=escape -c statement_timeout=1"
+    hostile = (
+        "-c search_path=hostile,pg_catalog -c default_transaction_read_only=on "
+        "-c bytea_output=escape -c statement_timeout=1"
+    )
     assert answers(make_conninfo(owned, options=hostile, client_encoding="SQL_ASCII")) == usual
 
 
@@ -232,7 +238,10 @@ def test_every_kind_of_session_reads_values_alike_and_has_its_own_time_outs(
 ) -> None:
     hostile = make_conninfo(
         database,
-        options="-c search_path=public -c TimeZone=Asia/Kathmandu -c lock_timeout=1 -c idle_session_timeout=1",
+        options=(
+            "-c search_path=public -c TimeZone=Asia/Kathmandu -c lock_timeout=1 "
+            "-c idle_session_timeout=1"
+        ),
     )
     with sessions.connect(hostile, KINDS[kind]) as connection:
         shown = {

@@ -1,4 +1,7 @@
-"""What is accepted reads back equal, within the size that was checked, and sent back it changes nothing."""
+"""Accepted settings read back equal, within the size that was checked.
+
+Sent back, they change nothing.
+"""
 
 import json
 from typing import Any
@@ -82,12 +85,16 @@ def test_settings_read_back_equal_and_sent_back_change_nothing(shared: Api, path
 
 
 NUMBERS_AS_WRITTEN = {
-    "1E+3": 1000, "-0": 0, "-0.0": 0, "1.00": 1, "0e0": 0, "0.0E-999": 0, "9007199254740992": LIMIT, "9007199254740992.0": LIMIT,
-    "9.007199254740992e15": LIMIT, "1e-7": 1e-7, "0.1000000000000000055511151231257827021181583404541015625": 0.1, "5e-324": 5e-324,
+    "1E+3": 1000, "-0": 0, "-0.0": 0, "1.00": 1, "0e0": 0, "0.0E-999": 0,
+    "9007199254740992": LIMIT, "9007199254740992.0": LIMIT,
+    "9.007199254740992e15": LIMIT, "1e-7": 1e-7,
+    "0.1000000000000000055511151231257827021181583404541015625": 0.1, "5e-324": 5e-324,
 }  # fmt: skip
 REFUSED = {
-    "1e16": "number", "1e308": "number", "-1e308": "number", "9007199254740993": "number", "9007199254740994.0": "number",
-    "1e309": "finite", "-1e999": "finite", "1e-400": "number", "0.0000001e-330": "number", "1" + "0" * 400: "number",
+    "1e16": "number", "1e308": "number", "-1e308": "number", "9007199254740993": "number",
+    "9007199254740994.0": "number",
+    "1e309": "finite", "-1e999": "finite", "1e-400": "number", "0.0000001e-330": "number",
+    "1" + "0" * 400: "number",
 }  # fmt: skip
 
 

@@ -1,4 +1,7 @@
-"""Two services on one database: the rules hold across both, and what one has acknowledged outlives its death."""
+"""Two services on one database: the rules hold across both.
+
+Whatever one has acknowledged outlives its death.
+"""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -76,7 +79,8 @@ ENDINGS: dict[str, Callable[[Api, str, str, str], httpx.Response]] = {
 LATE = """
     SELECT enrolment.notification_id FROM log.events AS enrolment JOIN log.events AS ending
     ON ending.originator_id IN (enrolment.user_id, enrolment.group_id, enrolment.class_id)
-    WHERE enrolment.topic = 'MemberEnrolled' AND ending.topic IN ('UserRemoved', 'GroupDeleted', 'ClassArchived')
+    WHERE enrolment.topic = 'MemberEnrolled'
+      AND ending.topic IN ('UserRemoved', 'GroupDeleted', 'ClassArchived')
       AND enrolment.notification_id > ending.notification_id
 """
 
@@ -177,7 +181,10 @@ def test_kill_9_in_mid_append_loses_nothing_acknowledged_and_records_nothing_by_
             for writer in writers:
                 writer.join()
     with psycopg.connect(database, autocommit=True) as connection:
-        others = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        others = (
+            "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> "
+            "pg_backend_pid()"
+        )
         eventually(lambda: not connection.execute(others).fetchall())
         head = verify_log(connection).position
     assert max(acknowledged) <= head

@@ -1,4 +1,7 @@
-"""A worker that is killed while it starts is replaced at once, and keeps nobody from ending the service."""
+"""A worker that is killed while it starts is replaced at once.
+
+It keeps nobody from ending the service.
+"""
 
 import os
 import signal
@@ -44,7 +47,10 @@ def serving(database: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def workers(process: subprocess.Popen[bytes]) -> list[int]:
-    """Return the ids of the workers, as soon as both are there; what multiprocessing starts for itself is no worker."""
+    """Return the ids of the workers, as soon as both are there.
+
+    Processes that multiprocessing starts for itself are no workers.
+    """
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     found = [
         int(child)
@@ -62,7 +68,10 @@ def is_ready(port: int) -> bool:
 
 
 def freeze(process: subprocess.Popen[bytes]) -> list[int]:
-    """Stop both workers while they start, until the service waits for a sign of life of one that can't give any."""
+    """Stop both workers while they start.
+
+    Then the service waits for a sign of life of one that can't give any.
+    """
     starting: list[int] = eventually(lambda: workers(process))
     for worker in starting:
         os.kill(worker, signal.SIGSTOP)

@@ -15,10 +15,9 @@ import pytest
 from httpx import Response
 from psycopg import Connection
 
-from rosterlog.api.http import spools
-from rosterlog.api.http.spools import File
-from rosterlog.api.reading import expensive
+from rosterlog.api.reading import expensive, spools
 from rosterlog.api.reading.expensive import CONNECTIONS
+from rosterlog.api.reading.spools import File
 from rosterlog.api.rest import diffs
 from tests.api.client import Api, done, problem
 from tests.api.conftest import serving

@@ -1,4 +1,7 @@
-"""One table decides who may do what: each operation has a row, and no other spelling of a path gets to an operation past its scope."""
+"""One table decides who may do what: each operation has a row.
+
+No other spelling of a path gets to an operation past its scope.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,12 +13,15 @@ import pytest
 from rosterlog.api.app import create_app
 from rosterlog.api.http.operations import Operations
 from rosterlog.api.rest.policy import POLICIES, SCOPES
+from rosterlog.api.rest.schemas.queries import Page
 from tests.api.client import Api, done, problem, unknown_id
 from tests.api.identity import Provider, bearer
 
 AFTER = [
-    "%0A", "%0D%0A", "%00", "%09", "%20", "%7F", "%85", "%E2%80%A8", "%C2%A0", "%250A", "%ED%A0%80", "%FF", "%zz", "%",
-    "/", "//", "/.", "/..", "/%2e", "/%2E%2E", "%2F", "%5C", "\\", ";", ";a=b", "%3B", "%3F", "%3Flimit=1", "%23", ".json", "~", "/x",
+    "%0A", "%0D%0A", "%00", "%09", "%20", "%7F", "%85", "%E2%80%A8", "%C2%A0", "%250A",
+    "%ED%A0%80", "%FF", "%zz", "%",
+    "/", "//", "/.", "/..", "/%2e", "/%2E%2E", "%2F", "%5C", "\\", ";", ";a=b", "%3B", "%3F",
+    "%3Flimit=1", "%23", ".json", "~", "/x",
 ]  # fmt: skip
 """What may follow a path."""
 BEFORE = [
@@ -101,6 +107,14 @@ def test_every_operation_has_a_row_and_every_row_an_operation() -> None:
                     ),
                 },
             )
+
+
+def test_a_query_is_the_one_that_the_row_names() -> None:
+    routes = create_app(lambda: "").routes
+    for operation, query in (("listGroups", None), ("getGroup", Page), ("createGroup", Page)):
+        policies = {**POLICIES, operation: replace(POLICIES[operation], query=query)}
+        with pytest.raises(LookupError, match=f"^{operation} takes another query than its row"):
+            Operations(routes, policies)
 
 
 def test_a_route_that_is_no_operation_ends_the_start() -> None:

@@ -1,4 +1,6 @@
-"""The whole OpenAPI document, tried with made-up requests, good and bad: no error of the service, every answer as documented.
+"""The whole OpenAPI document, tried with made-up requests, good and bad.
+
+There is no error of the service, and every answer is as documented.
 
 The seed is fixed, so that a run says the same today and tomorrow; change it to look further.
 """

@@ -1,4 +1,7 @@
-"""The page of the API: all that it loads comes from the service, and its policy lets nothing else in."""
+"""The page of the API: all that it loads comes from the service.
+
+Its policy lets nothing else in.
+"""
 
 import base64
 import hashlib

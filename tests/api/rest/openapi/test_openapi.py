@@ -39,7 +39,8 @@ ANSWERS = {
 OTHERS = {
     "deleteGroup", "removeUser", "deleteClass", "archiveClass", "restoreClass", "withdrawMember",
     "getGroupRosters", "diffClass", "diffGroup",
-    "getProjections", "startRebuild", "getRebuild", "cancelRebuild", "isAlive", "isReady", "getStarted", "explainProblem", "getMetrics",
+    "getProjections", "startRebuild", "getRebuild", "cancelRebuild", "isAlive", "isReady",
+    "getStarted", "explainProblem", "getMetrics",
 }  # fmt: skip
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 

@@ -1,4 +1,7 @@
-"""What programs generated from the OpenAPI document rely on: each kind of fault that makes callers cast, for all operations."""
+"""What programs generated from the OpenAPI document rely on.
+
+Each kind of fault that makes callers cast, for all operations.
+"""
 
 import re
 import subprocess
@@ -13,8 +16,8 @@ import pytest
 
 from rosterlog.api.app import create_app
 from rosterlog.api.http.problems import explanations
+from rosterlog.api.ops.readiness import DEGRADED, UNKNOWN
 from rosterlog.api.rest.openapi.document import TAGS
-from rosterlog.api.rest.readiness import DEGRADED, UNKNOWN
 from rosterlog.api.rest.schemas.answers import DiffFields, EventFields
 from rosterlog.domain.events import RosterEvent
 from rosterlog.domain.log.event_codec import AGGREGATES, EventCodec
@@ -39,13 +42,15 @@ FREE = {
 }
 """Objects whose fields are up to the caller."""
 ANY_TEXT = {
-    "ClassList.next_cursor", "ClassMemberList.next_cursor", "EventList.next_cursor", "GroupList.next_cursor",
+    "ClassList.next_cursor", "ClassMemberList.next_cursor", "EventList.next_cursor",
+    "GroupList.next_cursor",
     "MembershipList.next_cursor", "RosterList.next_cursor", "UserList.next_cursor",
     "Class.name", "DiffText.from", "DiffText.to", "EventFields.name", "Group.name",
     "Membership.class_name", "RosterRow.class_name",
     "Event.actor", "Event.reason", "Event.source", "Event.request_id",
     "Problem.title", "Problem.detail", "Problem.request_id",
-    "ProblemError.pointer", "ProblemError.parameter", "ProblemError.header", "ProblemError.rule", "ProblemError.detail",
+    "ProblemError.pointer", "ProblemError.parameter", "ProblemError.header", "ProblemError.rule",
+    "ProblemError.detail",
     "Skipped.reason", "Skipped.actor", "Skip.reason", "Skip.actor", "Skip.error",
     "Projections.leader", "Projections.failure", "RebuildProgress.error",
     "Start.api", "Start.openapi", "Start.health", "Start.ready", "Start.metrics", "Start.classes",

@@ -25,18 +25,31 @@ UNKNOWN = "unknown"
 DEGRADED: Mapping[str, str] = {
     "reads-unavailable": "Reads of the read tables fail or take seconds; commands go on.",
     "writes-unavailable": "The database takes no commands right now; reads go on.",
-    "release-outdated": "A newer release has migrated the log, so this process records nothing any more; reads go on.",
+    "release-outdated": (
+        "A newer release has migrated the log, so this process records nothing any more; reads "
+        "go on."
+    ),
     "state-unknown": "The projection's state can't be read in time.",
-    "projection-stalled": "Events wait to be projected and none is; reads answer as of the checkpoint.",
+    "projection-stalled": (
+        "Events wait to be projected and none is; reads answer as of the checkpoint."
+    ),
     "projection-leaderless": "No process projects; commands are recorded and answer 202.",
-    "replica-unavailable": "The replica does not answer; its reads go to the primary, or are refused where that is forbidden.",
-    "keys-unreadable": "No key of the identity provider could be read yet; requests with a token are refused.",
+    "replica-unavailable": (
+        "The replica does not answer; its reads go to the primary, or are refused where that is "
+        "forbidden."
+    ),
+    "keys-unreadable": (
+        "No key of the identity provider could be read yet; requests with a token are refused."
+    ),
 }
 """All words that can stand in `degraded`, in the order in which they stand there."""
 
 
 class Standing(NamedTuple):
-    """Whether the database lacks a migration, is a standby, or is a newer release's, and the projection's state unless it lacks one."""
+    """Whether the database lacks a migration, is a standby, or is a newer release's.
+
+    `state` is that of the projection, unknown where a migration is lacking.
+    """
 
     lacking: bool
     standby: bool
@@ -48,7 +61,10 @@ _NOT_SAID = Standing(lacking=False, standby=False, outdated=False, state=UNKNOWN
 
 
 class Condition(NamedTuple):
-    """What a probe found: whether the process can serve, the projection's state, and the words of `DEGRADED`."""
+    """What a probe found: whether the process can serve, and what is degraded.
+
+    `state` is that of the projection; `degraded` holds words of `DEGRADED`.
+    """
 
     migrated: bool
     able: bool
@@ -77,7 +93,10 @@ class Readiness:
         writes: Callable[[], Awaitable[Any]],
         faults: Mapping[str, Callable[[], bool]],
     ) -> None:
-        """Check with coroutines, each of which fails where it can't answer; `faults` tell what is known without asking."""
+        """Check with coroutines, each of which fails where it can't answer.
+
+        `faults` tell what is known without asking.
+        """
         self._checks: dict[str, Callable[[], Awaitable[Any]]] = {
             "state": state,
             "reads": reads,
@@ -129,7 +148,10 @@ def _passed(task: asyncio.Task[Any]) -> bool:
 
 
 async def _any_passes(tasks: set[asyncio.Task[Any]]) -> None:
-    """Wait until one of the tasks has passed, or none can any more, or for so long that none counts."""
+    """Wait until one of the tasks has passed, or none can any more.
+
+    It waits for `ABLE_SECONDS` at most.
+    """
     until = asyncio.get_running_loop().time() + ABLE_SECONDS
     while tasks and (left := until - asyncio.get_running_loop().time()) > 0:
         done, tasks = await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
