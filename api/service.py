@@ -1,4 +1,4 @@
-"""The running service: what it is made of, opened and closed in order."""
+"""The running service: its parts, opened and closed in order."""
 
 import asyncio
 import logging
@@ -41,7 +41,7 @@ from rosterlog.projections.rebuild import rebuilding as rebuild
 from rosterlog.projections.rebuild.rebuilding import Rebuild
 
 ANSWER_SECONDS = 10.0
-"""How long the database may take to answer an operator's question."""
+"""Seconds that the database may take to answer an operator's question."""
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class Service:
         self.feed = Feed(self.reads, self.expensive, self._head)
         self._probing = Probing(databases.main, "probing")
         self._operating = Probing(databases.main, "operating")
-        # With an account of its own for that, the connection is opened when it is needed.
+        # Where an account of its own projects, its connection is opened when it is needed.
         same = databases.project == databases.main
         self._projecting = self._operating if same else Probing(databases.project, "projecting")
         self._looking = ThreadPoolExecutor(1, "looking")

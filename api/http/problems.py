@@ -219,7 +219,7 @@ def _explained(error: type[DomainError]) -> str:
     return sentence
 
 
-# Where a value that the domain refuses came in, if not in the body.
+# The headers of values that the domain refuses and that do not come in the body.
 _HEADERS = {"actor": "Roster-Actor", "reason": "Roster-Reason"}
 
 
@@ -261,7 +261,7 @@ def document(
 
     `count` is the number of all errors; None means that `errors` are all.
 
-    Without a status it is that of a rule about something that the body names.
+    Without a `status` the problem has that of a rule about something that the body names.
     """
     return {
         "type": f"/problems/{rule}",
@@ -293,7 +293,7 @@ def _shortened(text: str, most: int) -> str:
 
 
 def refuse(request: Request, error: DomainError, more: Mapping[str, Any]) -> Response:
-    """Return the answer to a refused command that has more to say than its error."""
+    """Return the answer to a refused command, with `more` members beside those of its error."""
     return respond(request, error.rule, _status(request, error), str(error), more=more)
 
 
