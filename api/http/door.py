@@ -116,7 +116,7 @@ class Door:
             return _of_no_operation(request, found)
         scope["operation"] = operation
         scope["path_params"] = dict(zip(operation.names, values, strict=True)) if values else {}
-        # Of a header that is given twice, the first one.
+        # The headers by name; of a header that is given twice, the first line.
         scope["given"] = dict(reversed(scope["headers"]))
         refusal = (
             _given_twice(request)

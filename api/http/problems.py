@@ -150,7 +150,7 @@ _NOT_OF_THE_DOMAIN = {
         "The request breaks a rule of form or value. Each entry of errors names the place, the "
         "rule and what is wrong."
     ),
-    "malformed-request": "What arrived can't be read as HTTP/1.1 (RFC 9112), or names no host.",
+    "malformed-request": "The request can't be read as HTTP/1.1 (RFC 9112), or names no host.",
     "headers-too-large": "The request line and the headers may have 64 KiB.",
     "request-too-slow": "A request must arrive, with its body, within a minute.",
     "body-too-large": (
@@ -180,13 +180,13 @@ _NOT_OF_THE_DOMAIN = {
         "The service has no authentication, so it answers this machine only, and no page of "
         "another one."
     ),
-    "unauthenticated": "The request needs a token that counts, as Authorization: Bearer <token>.",
+    "unauthenticated": "The request needs a valid token, as Authorization: Bearer <token>.",
     "scope-missing": (
-        "The token counts, but does not allow this. WWW-Authenticate names the scope that does."
+        "The token is valid, but does not allow this. WWW-Authenticate names the scope that does."
     ),
     "token-confined": (
-        "The token is confined to groups, and this is about what is of no one group: users, new "
-        "groups, the projection."
+        "The token is confined to groups, and the operation is about things that belong to no "
+        "single group: users, new groups, the projection."
     ),
     "keys-unreadable": (
         "Tokens can't be checked, because the identity provider's keys can't be read right now."
