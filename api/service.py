@@ -1,4 +1,4 @@
-"""The running service: what it is made of, opened and closed in order."""
+"""The running service: its parts, opened and closed in order."""
 
 import asyncio
 import logging
@@ -73,7 +73,7 @@ class Service:
         self.feed = Feed(self.reads, self.expensive, self._head)
         self._probing = Probing(databases.main, "probing")
         self._operating = Probing(databases.main, "operating")
-        # With an account of its own for that, the connection is opened when it is needed.
+        # Where an account of its own projects, its connection is opened when it is needed.
         same = databases.project == databases.main
         self._projecting = self._operating if same else Probing(databases.project, "projecting")
         self._looking = ThreadPoolExecutor(1, "looking")

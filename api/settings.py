@@ -16,9 +16,9 @@ ALGORITHMS: Mapping[str, frozenset[str]] = {
     "EC": frozenset({"ES256", "ES384", "ES512"}),
     "OKP": frozenset({"EdDSA"}),
 }
-"""What each kind of key signs with.
+"""The algorithms that each kind of key signs with.
 
-A secret that signs and checks alike is none of them, so no key can be taken for such a secret.
+None of them signs and checks with one secret, so no key can be taken for a secret.
 """
 Names = Annotated[tuple[str, ...], NoDecode]
 """Several names in one variable, with commas between them."""
@@ -33,24 +33,25 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ROSTERLOG_", frozen=True)
 
     database_url: str | None = Field(
-        None, description="A PostgreSQL 15 to 18, by a direct connection; unset: the embedded one."
+        None,
+        description="PostgreSQL 15 to 18, by a direct connection; where not set, the embedded one.",
     )
     write_database_url: str | None = Field(
-        None, description="The same database, by the account that appends to the log."
+        None, description="The same database, with the account that appends to the log."
     )
     project_database_url: str | None = Field(
-        None, description="The same database, by the account that projects and rebuilds."
+        None, description="The same database, with the account that projects and rebuilds."
     )
     read_database_url: str | None = Field(
         None, description="A replica of the database, for reads of the read tables as they are."
     )
     replica_fallback: bool = Field(
         default=True,
-        description="Whether the primary answers a replica's reads where that is gone.",
+        description="Whether the primary answers the reads of a replica that is gone.",
     )
     data_dir: Path = Field(
         Path("data"),
-        description="Where the embedded PostgreSQL keeps its files; not used beside database_url.",
+        description="The folder of the embedded PostgreSQL; not used where database_url is set.",
     )
     auth_keys: str | None = Field(
         None,
@@ -59,16 +60,16 @@ class Settings(BaseSettings):
         ),
     )
     auth_issuer: str | None = Field(
-        None, validate_default=True, description="Who issues the tokens: their claim iss."
+        None, validate_default=True, description="The issuer of the tokens: their claim iss."
     )
     auth_audience: str | None = Field(
-        None, validate_default=True, description="Whom they are issued for: their claim aud."
+        None, validate_default=True, description="The audience of the tokens: their claim aud."
     )
     auth_algorithms: Names = Field(
-        ("RS256", "ES256", "EdDSA"), description="What tokens may be signed with."
+        ("RS256", "ES256", "EdDSA"), description="The algorithms that tokens may be signed with."
     )
     auth_token_types: Names = Field(
-        ("at+jwt",), description="Types of token that count: their header typ."
+        ("at+jwt",), description="The types of token that are accepted: their header typ."
     )
     auth_scope_claim: str = Field("scope", description="The claim with a token's scopes.")
     auth_actor_claim: str = Field(
@@ -90,10 +91,11 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=1, le=65535, description="The port to serve on.")
     workers: int = Field(1, ge=1, le=64, description="How many processes serve.")
     project: bool = Field(
-        default=True, description="Whether serving processes project, too, or leave that to others."
+        default=True,
+        description="Whether serving processes project, too, or leave projecting to others.",
     )
     ready_strict: bool = Field(
-        default=False, description="Whether /readyz is 503 for whatever is degraded."
+        default=False, description="Whether /readyz answers 503 as soon as anything is degraded."
     )
     access_log: bool = Field(
         default=True, description="Whether each request leaves a line in the log."
@@ -101,7 +103,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def defaults(cls) -> "Settings":
-        """Return what holds where nothing is set, whatever the environment says."""
+        """Return the settings where nothing is set, whatever the environment says."""
         return cls.model_construct()
 
     @field_validator(
@@ -112,7 +114,7 @@ class Settings(BaseSettings):
         try:
             conninfo_to_dict(value or "")
         except psycopg.ProgrammingError:
-            # libpq's own words repeat the string, and with it the password.
+            # The message of libpq repeats the string, and with it the password.
             raise ValueError(
                 "is no connection string of PostgreSQL, such as "
                 "postgresql://user:password@host/database"
@@ -132,7 +134,7 @@ class Settings(BaseSettings):
         address = urlsplit(value or "")
         if address.scheme == "http" and not is_loopback(address.hostname or ""):
             raise ValueError(
-                "whoever sits between could give us keys of his own: use an https address"
+                "use an https address: over http, somebody on the way could exchange the keys"
             )
         return value or None
 

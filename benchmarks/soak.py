@@ -37,7 +37,7 @@ WARM_UP = 1 / 4
 Pools and caches are filled by then.
 """
 DRAIN_SECONDS = 30
-"""How long what is still waiting in the end may take."""
+"""Seconds that requests which still wait in the end may take."""
 BY = Provenance("benchmark", source="api")
 PROGRAM = str(Path(sys.executable).with_name("rosterlog"))
 

@@ -1,4 +1,4 @@
-"""What a district's programs ask for all day: changes of rosters, and many more looks at them."""
+"""The requests of a district's programs: changes of rosters, and many more reads of them."""
 
 import json
 import random

@@ -21,7 +21,7 @@ class Admission:
     """
 
     def __init__(self, request: Request) -> None:
-        """Remember what the request was let in by."""
+        """Remember the token of the request."""
         self._tokens: Tokens | None = request.app.state.tokens
         self._principal: Principal | None = getattr(request.state, "principal", None)
         self._authorization = request.headers.getlist("authorization")
@@ -37,7 +37,10 @@ class Admission:
         return max(SOONEST_SECONDS, self._principal.expires_at - time.time())
 
     async def counts(self) -> bool:
-        """Tell whether the request would be let in now. Looked up again once a minute at most."""
+        """Tell whether the request would be let in now.
+
+        The token is looked up again once a minute at most.
+        """
         if self._tokens is None or self._principal is None:
             return True
         return await self._tokens.still_counts(self._authorization)

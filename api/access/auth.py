@@ -40,15 +40,15 @@ class Authentication:
             return problems.respond(request, "scope-missing", 403, detail, headers=headers)
         if principal.groups is not None and not policy.confinable:
             detail = (
-                "This needs a token that is not confined to groups: it is about what is of no one "
-                "group."
+                "This needs a token that is not confined to groups: it is about things that belong "
+                "to no single group."
             )
             return problems.respond(request, "token-confined", 403, detail)
         return None
 
 
 def _unauthenticated(request: Request, refused: Unauthenticated) -> Response:
-    said = f"The token does not count: {refused}" if refused.token else f"{refused}"
+    said = f"The token is not accepted: {refused}" if refused.token else f"{refused}"
     challenge = 'Bearer realm="rosterlog"' + (', error="invalid_token"' if refused.token else "")
     return problems.respond(
         request, "unauthenticated", 401, said, headers={"WWW-Authenticate": challenge}

@@ -1,9 +1,10 @@
-"""To which groups a caller is confined: what is of others is to them as if it did not exist.
+"""The groups that a caller is confined to: for this caller, things of other groups do not exist.
 
-A token's claim says so (`rosterlog.api.access.tokens`). Reads pass the groups on to their
-statements, each of whose sources knows which of its rows belong to them
-(`rosterlog.projections.reading.queries`, `rosterlog.projections.reading.history`); commands to
-their decision, to which all else is unknown (`rosterlog.domain.deciding.unit_of_work`).
+The claim of a token names the groups (`rosterlog.api.access.tokens`). A read passes them on to its
+statement, whose sources know which rows belong to the groups
+(`rosterlog.projections.reading.queries`, `rosterlog.projections.reading.history`). A command passes
+them on to its decision, to which all other groups are unknown
+(`rosterlog.domain.deciding.unit_of_work`).
 """
 
 from starlette.requests import Request
@@ -12,7 +13,7 @@ from rosterlog.domain.values import Confinement
 
 
 def groups_of(request: Request) -> Confinement:
-    """Return the groups that the caller of a request is confined to, None where to none."""
+    """Return the groups that the caller is confined to; None where the caller is not confined."""
     principal = getattr(request.state, "principal", None)
     groups: Confinement = principal.groups if principal is not None else None
     return groups

@@ -37,20 +37,20 @@ from jwt.exceptions import PyJWTError
 from rosterlog.api.settings import ALGORITHMS
 
 FETCH_SECONDS = 3.0
-"""How long the identity provider may take for its whole answer."""
+"""Seconds that the identity provider may take for its whole answer."""
 PATIENCE_SECONDS = 1.0
 """How long a token with a known key waits for the keys to be read again.
 
 Then the known keys go on.
 """
 RETRY_SECONDS = 1.0
-"""How long not to try again after a failure; each further one in a row doubles it."""
+"""Seconds without another try after a failure; each further failure in a row doubles them."""
 DOCUMENT_BYTES = 1024 * 1024
 """Most bytes of a key set; those of large providers have some 20 kB."""
 ADDRESS_AGE, FILE_AGE = 300.0, 5.0
 """Seconds after which keys are read again: from an address, from a file."""
 COOLDOWN_SECONDS = 10.0
-"""How long after reading the keys a token with an unknown key does not make us read them again."""
+"""Seconds after a reading in which a token with an unknown key causes no other reading."""
 
 PrivateKey = RSAPrivateKey | EllipticCurvePrivateKey | Ed25519PrivateKey
 
@@ -64,10 +64,10 @@ class KeysUnreadable(Exception):
 class Keys:
     """Keeps keys, and reads them again where they are old or one is missing.
 
-    Where that fails, those it has go on.
+    Where reading fails, the keys that are known stay in use.
 
-    One thread of its own reads, once at a time, for all who wait. A failure is remembered, so that
-    nobody waits for a place that has just failed.
+    One thread reads for all callers that wait, one reading at a time. A failure is remembered, so
+    that no caller waits for a place that has just failed.
     """
 
     def __init__(self, place: str, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -157,9 +157,8 @@ class Keys:
     def _read(self) -> None:
         try:
             keys = self._load()
-        except (
-            Exception
-        ) as wrong:  # whatever the place holds: nobody must wait for a reading that has ended
+        except Exception as wrong:
+            # The place may hold anything, and nobody must wait for a reading that has ended.
             logger.log(
                 logging.WARNING if isinstance(wrong, KeysUnreadable) else logging.ERROR,
                 "%s: %s",

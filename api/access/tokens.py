@@ -53,7 +53,7 @@ class Unauthenticated(Exception):
 
 @dataclass(frozen=True)
 class Principal:
-    """Who a token speaks for, what it allows, and in which groups."""
+    """The actor that a token speaks for, the scopes that it allows, and in which groups."""
 
     actor: str
     scopes: frozenset[str]
@@ -73,7 +73,7 @@ class Tokens:
         self._known: dict[str, tuple[Principal, float]] = {}
 
     async def principal(self, authorization: list[str]) -> Principal:
-        """Return whom the `Authorization` headers speak for.
+        """Return the principal that the `Authorization` headers speak for.
 
         Raises `Unauthenticated`, `KeysUnreadable`.
         """
@@ -89,7 +89,7 @@ class Tokens:
     async def still_counts(self, authorization: list[str]) -> bool:
         """Tell whether the headers that a long answer began with would begin it now.
 
-        Where the keys can't be read, they would.
+        They would where the keys can't be read.
         """
         try:
             await self.principal(authorization)
@@ -180,7 +180,7 @@ def _readable() -> Iterator[None]:
     except PyJWTError as wrong:
         raise Unauthenticated(str(wrong)) from wrong
     except (ValueError, TypeError, ArithmeticError, RecursionError) as wrong:
-        # What the library does not expect: JSON without end, a time that is none.
+        # The library does not expect such claims: JSON without end, a time that is none.
         raise Unauthenticated("it can't be read") from wrong
 
 

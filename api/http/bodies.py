@@ -1,4 +1,4 @@
-"""The body of a request: declared as JSON, of a bearable size, or none; and work apart on it."""
+"""The body of a request: JSON of a bearable size, or none; and large work beside the event loop."""
 
 import asyncio
 import email.message
@@ -24,7 +24,7 @@ That is about 2 ms of work, little more than what a thread costs.
 
 _HINT = "send JSON with the header Content-Type: application/json (curl --json does both)"
 _TAKEN = {"Accept-Encoding": "identity"}
-"""What RFC 9110, section 15.5.16, says that the refusal of a content coding carries."""
+"""The header that the refusal of a content coding carries (RFC 9110, section 15.5.16)."""
 
 # One thread: several would take turns with each other, and the event loop would wait for all of
 # them.
@@ -63,7 +63,7 @@ async def read(request: Request, limit: int) -> Response | None:
 
 
 def _refuse_any(request: Request, given: dict[bytes, bytes]) -> Response | None:
-    """Refuse a body where there is none to give: what it says would be lost."""
+    """Refuse a body where the operation takes none: its content would be lost."""
     if not given.get(b"content-length", b"0").strip(b"0") and b"transfer-encoding" not in given:
         return None
     error = {"pointer": "", "rule": "no-body", "detail": "this takes no body: leave it out"}
@@ -89,9 +89,9 @@ async def _arrived(request: Request, limit: int) -> bytes | None:
 
 
 def _misdeclared(given: dict[bytes, bytes]) -> str | None:
-    """Return what is wrong with how the body is declared: it is JSON in UTF-8, as it is.
+    """Return what is wrong with how the body is declared.
 
-    RFC 8259, section 8.1, says so.
+    It is JSON in UTF-8 (RFC 8259, section 8.1), without a content coding.
     """
     coding = given.get(b"content-encoding", b"identity").decode("latin-1")
     if coding.strip().lower() not in {"", "identity"}:

@@ -1,4 +1,4 @@
-"""The door: what every request passes, in one place and in this order.
+"""The door: all that happens to every request, in this order.
 
 A request gets an id, is matched with its operation, and is checked by the operation's policy:
 parameters and headers that are given twice, token or machine of the caller, query, `Accept`, body.
@@ -116,7 +116,7 @@ class Door:
             return _of_no_operation(request, found)
         scope["operation"] = operation
         scope["path_params"] = dict(zip(operation.names, values, strict=True)) if values else {}
-        # Of a header that is given twice, the first one.
+        # The headers by name; of a header that is given twice, the first line.
         scope["given"] = dict(reversed(scope["headers"]))
         refusal = (
             _given_twice(request)
@@ -169,10 +169,11 @@ def _of_no_operation(request: Request, found: Mapping[str, Operation]) -> Respon
 
 
 def _given_twice(request: Request) -> Response | None:
-    """Keep the query in the request's state, or refuse what counts once and is given twice.
+    """Keep the query in the request's state, or refuse a name that is given twice.
 
-    Nobody knows which of the two should count. Names twice in an object of JSON are refused in
-    `strict_json`, options of the command line in `cli`.
+    A parameter counts once, and so do some headers: nobody knows which of the two should count.
+    Names twice in an object of JSON are refused in `strict_json`, options of the command line in
+    `cli`.
     """
     scope = request.scope
     text: bytes = scope["query_string"]

@@ -19,7 +19,7 @@ class Policy:
     confinable: bool
     """Whether a token that is confined to groups may use the operation.
 
-    An operation about things of no one group is closed to such tokens.
+    An operation about things that belong to no single group is closed to such tokens.
     """
     offers: tuple[str, ...]
     """The media types of the answer, the usual one first.

@@ -144,7 +144,7 @@ _NOT_OF_THE_DOMAIN = {
         "The request breaks a rule of form or value. Each entry of errors names the place, the "
         "rule and what is wrong."
     ),
-    "malformed-request": "What arrived can't be read as HTTP/1.1 (RFC 9112), or names no host.",
+    "malformed-request": "The request can't be read as HTTP/1.1 (RFC 9112), or names no host.",
     "headers-too-large": "The request line and the headers may have 64 KiB.",
     "request-too-slow": "A request must arrive, with its body, within a minute.",
     "body-too-large": (
@@ -174,13 +174,13 @@ _NOT_OF_THE_DOMAIN = {
         "The service has no authentication, so it answers this machine only, and no page of "
         "another one."
     ),
-    "unauthenticated": "The request needs a token that counts, as Authorization: Bearer <token>.",
+    "unauthenticated": "The request needs a valid token, as Authorization: Bearer <token>.",
     "scope-missing": (
-        "The token counts, but does not allow this. WWW-Authenticate names the scope that does."
+        "The token is valid, but does not allow this. WWW-Authenticate names the scope that does."
     ),
     "token-confined": (
-        "The token is confined to groups, and this is about what is of no one group: users, new "
-        "groups, the projection."
+        "The token is confined to groups, and the operation is about things that belong to no "
+        "single group: users, new groups, the projection."
     ),
     "keys-unreadable": (
         "Tokens can't be checked, because the identity provider's keys can't be read right now."
@@ -213,7 +213,7 @@ def _explained(error: type[DomainError]) -> str:
     return sentence
 
 
-# Where a value that the domain refuses came in, if not in the body.
+# The headers of values that the domain refuses and that do not come in the body.
 _HEADERS = {"actor": "Roster-Actor", "reason": "Roster-Reason"}
 
 
@@ -255,7 +255,7 @@ def document(
 
     `count` is the number of all errors; None means that `errors` are all.
 
-    Without a status it is that of a rule about something that the body names.
+    Without a `status` the problem has that of a rule about something that the body names.
     """
     return {
         "type": f"/problems/{rule}",
@@ -287,7 +287,7 @@ def _shortened(text: str, most: int) -> str:
 
 
 def refuse(request: Request, error: DomainError, more: Mapping[str, Any]) -> Response:
-    """Return the answer to a refused command that has more to say than its error."""
+    """Return the answer to a refused command, with `more` members beside those of its error."""
     return respond(request, error.rule, _status(request, error), str(error), more=more)
 
 

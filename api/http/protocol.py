@@ -21,7 +21,7 @@ HEAD_BYTES = 64 * 1024
 The last read may go beyond by as many bytes as the network delivers at once.
 """
 END = "end"
-"""Where in a request's state stands how to end its response, for one that never ends by itself."""
+"""The name of the function, in a request's state, that ends a response without end."""
 ARRIVAL_SECONDS = 60.0
 """How long a request may take to arrive, its body included."""
 
@@ -101,8 +101,8 @@ class GuardedProtocol(HttpToolsProtocol):
                 data = self._plain_head + data[asked.args[0] :]
                 self._plain_head = b""
                 self.parser = httptools.HttpRequestParser(self)
-                # As uvicorn sets its own: what follows a last request does not keep that one from
-                # its answer.
+                # As uvicorn sets its own parser: a last request gets its answer, whatever bytes
+                # follow it.
                 self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
             else:
                 return
@@ -116,7 +116,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header.
 
-        What stands behind the body is none: it came after all checks (RFC 9110, section 6.5.1).
+        A header behind the body came after all checks, so it is left out (RFC 9110, section 6.5.1).
         """
         if self._in_head:
             super().on_header(name, value)

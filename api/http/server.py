@@ -28,7 +28,7 @@ On a busy machine its start alone takes more than uvicorn's five.
 OPTIONS: dict[str, Any] = {
     "http": GuardedProtocol,
     "ws": "none",
-    # Nothing here depends on who the caller of a proxy was.
+    # Nothing here depends on the caller that a proxy names.
     "proxy_headers": False,
     "timeout_keep_alive": KEEP_ALIVE_SECONDS,
     "timeout_graceful_shutdown": GRACE_SECONDS,
@@ -36,19 +36,18 @@ OPTIONS: dict[str, Any] = {
     "log_config": None,
     "access_log": False,
     "server_header": False,
-    # On every answer, those of the protocol itself included: no browser is to take one for
-    # something else.
+    # On every answer, those of the protocol itself included: no browser takes an answer for
+    # another type of content.
     "headers": [("X-Content-Type-Options", "nosniff")],
 }
-"""What uvicorn is told wherever we serve."""
+"""The settings of uvicorn wherever we serve."""
 
 
 def spare_the_collector() -> None:
     """Let Python look for reference cycles less often.
 
-    What it searches each time is mostly the aggregates that a process knows, which have none: the
-    search cost a fifth of the commands and made every hundredth wait for a tenth of a second
-    (measured).
+    Each search goes through the aggregates that a process knows, which have no cycles. It cost a
+    fifth of the commands, and made every hundredth wait for a tenth of a second (measured).
     """
     gc.collect()
     gc.freeze()
@@ -62,7 +61,7 @@ def run(app: FastAPI | str, host: str, port: int, workers: int = 1) -> None:
     """
     spare_the_collector()
     if workers == 1:
-        # Said, because uvicorn would else take the number from WEB_CONCURRENCY, and not start.
+        # Without this number uvicorn would take it from WEB_CONCURRENCY, and not start.
         uvicorn.run(app, factory=isinstance(app, str), host=host, port=port, workers=1, **OPTIONS)
         return
     config = uvicorn.Config(

@@ -28,11 +28,11 @@ from rosterlog.migrations import commands as migrations
 WAIT_SECONDS = 60
 """How long to wait at start for a database that does not answer yet."""
 MIGRATE_SECONDS = 600
-"""How long a migration tries to get at tables that others use."""
+"""Seconds for which a migration tries to lock tables that other sessions use."""
 
 _OLDEST, _NEWEST = 15, 18
 
-# What stands in the way where another program uses the names that the migrations make.
+# Errors where another program uses the names that the migrations make.
 _TAKEN = (
     psycopg.errors.DuplicateSchema,
     psycopg.errors.DuplicateObject,
@@ -61,7 +61,7 @@ class Databases:
 
     @classmethod
     def of(cls, main: str, settings: Settings) -> "Databases":
-        """Return what is done where: over `main`, where the settings name nothing else."""
+        """Return the connection strings of the settings; `main` where they name none."""
         write, project = settings.write_database_url or main, settings.project_database_url or main
         return cls(main, write, project, settings.read_database_url)
 
@@ -184,9 +184,9 @@ def migrate_to(conninfo: str, revision: str, *, down: bool = False) -> None:
 
 
 def _patiently(migrating: Callable[[str, str], None], conninfo: str, revision: str) -> None:
-    """Migrate; again and again while others use a table, so that commands go on in between.
+    """Migrate, and try again while other sessions use a table.
 
-    Nothing was changed before each.
+    Commands go on between two tries. A try that fails has changed nothing.
     """
 
     def say(state: RetryCallState) -> None:

@@ -36,10 +36,11 @@ class Place:
 
     @classmethod
     def of(cls, home: Path, runner: Runner) -> "Place":
-        """Return the place of a database, which is made where there is none: in the data directory.
+        """Return the place of a database, which is made where there is none.
 
-        Where the account can't enter that as root's, it is elsewhere, and linked. Raises
-        `EmbeddedError` where the link is a copy of another directory's.
+        The place is in the data directory. Where the account can't enter this directory, because it
+        is root's, the place is elsewhere and linked. Raises `EmbeddedError` where the link is a
+        copy of another directory's.
         """
         link = home / "postgres"
         if not link.exists():

@@ -2,7 +2,7 @@
 
 Each names the request and the actor that it belongs to.
 
-A line is one line: what somebody sends can't end it or colour it. Tracebacks are plain ones,
+A line is one line: no text that a caller sends can end it or colour it. Tracebacks are plain ones,
 without the values of variables.
 """
 
@@ -135,7 +135,7 @@ def request_ids() -> Iterator[str]:
 
 
 class _Stderr(logging.StreamHandler[TextIO]):
-    """Writes to what stderr is at the time: a progress bar takes its place while it is drawn."""
+    """Writes to the stderr of the moment: a progress bar takes its place while it is drawn."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -154,7 +154,7 @@ def _common() -> list[Processor]:
 
 
 def _plain(_: Any, __: str, event: EventDict) -> EventDict:
-    """Leave out what uvicorn says a second time in colours."""
+    """Leave out the message that uvicorn repeats in colours."""
     event.pop("color_message", None)
     return event
 

@@ -1,8 +1,8 @@
 """What Prometheus reads: counted in this process, or asked of the database when it reads.
 
 With several workers (`PROMETHEUS_MULTIPROC_DIR` is set then) the library keeps what each has
-counted in a file, and whichever answers adds them up. What is not counted but looked at
-(connections, memory), each worker notes every few seconds.
+counted in a file, and the worker that answers adds them up. Each worker notes its connections and
+its memory every few seconds.
 """
 
 import os
@@ -51,10 +51,10 @@ _POOL_COUNTERS = {
     "requests_errors": ("rosterlog_pool_errors", "Times that somebody got none in time."),
 }
 _OF_PROCESS = {"process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds"}
-"""Of what the library says about one process, what can be added up over several."""
+"""The library's numbers about one process that can be added up over several."""
 
 PoolStats = Mapping[str, Mapping[str, int]]
-"""By the name of each pool, what psycopg says about it."""
+"""The numbers that psycopg keeps for each pool, by the name of the pool."""
 
 
 class Replica(NamedTuple):
@@ -185,7 +185,7 @@ def is_one_of_several() -> bool:
 
 
 def forget_the_dead() -> None:
-    """Leave workers that are gone out of what is added up, but for what they counted."""
+    """Leave the gauges of workers that are gone out of the sums; their counters stay."""
     for file in Path(os.environ[MULTIPROCESS]).glob("gauge_live*_*.db"):
         pid = int(file.stem.rpartition("_")[2])
         try:

@@ -1,8 +1,8 @@
 """Whether this process can serve, for orchestrators that ask every few seconds.
 
-A probe needs nothing that the work may have used up: the state comes over a connection that is kept
-for it, and each other check borrows from the very pool that it is about. Probes that come at once
-share the checks.
+A probe needs no connection that the work may have used up: the state comes over a connection of its
+own, and each other check borrows from the pool that it checks. Probes that come at once share the
+checks.
 """
 
 import asyncio
@@ -16,9 +16,9 @@ from rosterlog.migrations import commands as migrations
 from rosterlog.projections.status import projection_status
 
 ABLE_SECONDS = 4.0
-"""How long a probe waits until reads or commands prove that they can be served."""
+"""Seconds that a probe waits until reads or commands prove that they can be served."""
 REST_SECONDS = 1.0
-"""How long it then waits for the other checks, so that it answers although one of them hangs."""
+"""Seconds that a probe then waits for the other checks; it answers although one of them hangs."""
 UNKNOWN = "unknown"
 """The state of the projection where the database did not say it in time."""
 

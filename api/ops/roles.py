@@ -61,7 +61,7 @@ _SCHEMAS = {
     "projections": Rights(PROJECTOR, {READER: "USAGE"}),
 }
 
-# Who is no superuser may hand something over only to an account that it could act as.
+# An account that is no superuser may hand a table over only to an account that it could act as.
 _MAKE = """
 DO $$
 BEGIN
@@ -88,8 +88,9 @@ BEGIN
 END
 $$"""
 
-# What a superuser has to run first, where the account that applies the rights is none. From
-# PostgreSQL 16 on, an account that may make others has no power over those that somebody else made.
+# The statements that a superuser has to run first, where the account that applies the rights is no
+# superuser. From PostgreSQL 16 on, an account that may make accounts has no power over the accounts
+# of others.
 _LACKING = """
     WITH me AS (SELECT rolname, rolsuper, rolcreaterole FROM pg_roles WHERE rolname = current_user),
     account AS (
