@@ -21,9 +21,12 @@ from rosterlog.api.ops.database import Databases
 from rosterlog.api.ops.metrics import NOTE_SECONDS, Metrics, is_one_of_several
 from rosterlog.api.ops.probing import Answer, Probing, Question
 from rosterlog.api.ops.readiness import Condition, Readiness, standing
+from rosterlog.api.reading.connections import Connections
 from rosterlog.api.reading.expensive import CONNECTIONS, ExpensiveReads
-from rosterlog.api.reading.reads import Reads, is_live
-from rosterlog.api.reading.replica import Replica, ReplicaReads, ReplicaWatch
+from rosterlog.api.reading.reads import Reads
+from rosterlog.api.reading.replica import Replica, ReplicaConnections, ReplicaWatch
+from rosterlog.api.reading.source import Source
+from rosterlog.api.rest.answers import moment_of
 from rosterlog.api.rest.feed import Feed
 from rosterlog.api.rest.histories import Histories
 from rosterlog.api.rest.schemas.queries import Reading
@@ -61,7 +64,8 @@ class Service:
         self._pools = {"reads": _pool(databases.main, "reads")}
         self._watch: ReplicaWatch | None = None
         replica = None if databases.replica is None else self._replica(databases.replica, settings)
-        self.reads = Reads(self._pools["reads"], self.visibility, replica)
+        primary = Source(Connections(self._pools["reads"]), self.visibility)
+        self.reads = Reads(primary, replica)
         self._pools["expensive"] = _pool(databases.main, "expensive", CONNECTIONS)
         self.expensive = ExpensiveReads(self._pools["expensive"], self.visibility)
         self.histories = Histories(self.reads, self.expensive)
@@ -75,7 +79,7 @@ class Service:
         self._looking = ThreadPoolExecutor(1, "looking")
         self._readiness = Readiness(
             lambda: self._probing.answer(standing, silence.OPERATOR_SECONDS),
-            self.reads.position_shown,
+            primary.position,
             lambda: asyncio.get_running_loop().run_in_executor(
                 self._looking, self._log.max_notification_id
             ),
@@ -138,7 +142,7 @@ class Service:
 
         A list of the past is derived from the log, which may take long.
         """
-        return self.reads if is_live(page) else self.expensive
+        return self.expensive if moment_of(page).given else self.reads
 
     async def ask(self, question: Question[Answer]) -> Answer:
         """Put an operator's question, one after the other, over a kept connection.
@@ -163,9 +167,10 @@ class Service:
 
     def _replica(self, conninfo: str, settings: Settings) -> Replica:
         pool = self._pools["replica"] = _pool(conninfo, "replica")
-        reads = ReplicaReads(pool, ReplicaVisibility(pool))
-        self._watch = ReplicaWatch(conninfo, reads.give_up)
-        return Replica(reads, self._watch, fallback=settings.replica_fallback)
+        connections = ReplicaConnections(pool)
+        self._watch = ReplicaWatch(conninfo, connections.give_up)
+        source = Source(connections, ReplicaVisibility(pool))
+        return Replica(source, self._watch, fallback=settings.replica_fallback)
 
     def _claim_rebuild(self) -> Rebuild:
         try:

@@ -133,3 +133,11 @@ class ReleaseOutdated(DomainError):
 
 class NotMigrated(DomainError):
     """The database is not at the migration that this release needs, so nothing was recorded: run rosterlog migrate."""
+
+
+class ReadTablesBehind(DomainError):
+    """The read tables do not reflect position {position} yet. Try again."""
+
+
+class ExpensiveReadsBusy(DomainError):
+    """As many whole histories, rosters and differences are read as can be. Try again."""

@@ -6,8 +6,6 @@ statements, each of whose sources knows which of its rows belong to them
 their decision, to which all else is unknown (`rosterlog.domain.deciding.unit_of_work`).
 """
 
-from typing import Any
-
 from starlette.requests import Request
 
 from rosterlog.domain.values import Confinement
@@ -18,19 +16,3 @@ def groups_of(request: Request) -> Confinement:
     principal = getattr(request.state, "principal", None)
     groups: Confinement = principal.groups if principal is not None else None
     return groups
-
-
-def parameters(groups: Confinement) -> dict[str, Any]:
-    """Return the groups as a parameter of a statement.
-
-    A statement for callers who are not confined has no such parameter.
-    """
-    return {} if groups is None else {"groups": list(groups)}
-
-
-def question(groups: Confinement) -> tuple[str, ...]:
-    """Return the groups as a part of a question that is gathered with others.
-
-    See `rosterlog.projections.reading.many`.
-    """
-    return () if groups is None else (f"{{{','.join(map(str, groups))}}}",)

@@ -22,6 +22,7 @@ from rosterlog.domain.errors import (
     ClassArchived,
     DomainError,
     EnrolledInOtherRole,
+    ExpensiveReadsBusy,
     Gone,
     IdTaken,
     InvalidValue,
@@ -30,6 +31,7 @@ from rosterlog.domain.errors import (
     MembersRefused,
     NotMigrated,
     OutcomeUnknown,
+    ReadTablesBehind,
     ReleaseOutdated,
     StoreUnavailable,
     TooManyWithdrawals,
@@ -100,16 +102,8 @@ class InvalidForm(Exception):
         self.errors, self.count = errors, len(errors) if count is None else count
 
 
-class ReadTablesBehind(DomainError):
-    """The read tables do not reflect position {position} yet. Try again."""
-
-
 class TooManyStreams(DomainError):
     """As many feeds are open in this process as it serves. Try again, or read pages."""
-
-
-class ExpensiveReadsBusy(DomainError):
-    """As many whole histories, rosters and differences are read as can be. Try again."""
 
 
 class RebuildNotPermitted(DomainError):

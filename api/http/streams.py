@@ -29,19 +29,19 @@ _encode = msgspec.json.Encoder().encode
 
 
 def streamed(
-    media_type: str, columns: Sequence[str], pages: Pages, position: int, name: str
+    media_type: str,
+    columns: Sequence[str],
+    pages: Pages,
+    headers: Mapping[str, str],
+    name: str,
 ) -> StreamingResponse:
-    """Return the response that streams all pages, which reflect one position of the log.
+    """Return the response that streams all pages.
 
-    As CSV it is a file called `name`.
+    `headers` are those of every read. As CSV it is a file called `name`.
     """
-    headers = {
-        "Roster-Position": str(position),
-        "Cache-Control": "private, no-cache",
-        "Vary": "Accept",
-    }
+    headers = {**headers, "Vary": "Accept"}
     if media_type == CSV:
-        headers["Content-Disposition"] = f'attachment; filename="{name}-{position}.csv"'
+        headers["Content-Disposition"] = f'attachment; filename="{name}.csv"'
     text = _WRITERS[media_type](columns, pages)
     return StreamingResponse(
         text,

@@ -13,13 +13,13 @@ from typing import Any, Self
 from psycopg import AsyncConnection
 from psycopg_pool import PoolTimeout
 
-from rosterlog.api.http.problems import ExpensiveReadsBusy
+from rosterlog.api.reading.connections import Connections, Row
 from rosterlog.api.reading.reads import Reads
-from rosterlog.domain.errors import StoreUnavailable
+from rosterlog.api.reading.source import Source, Visibility
+from rosterlog.domain.errors import ExpensiveReadsBusy, StoreUnavailable
 from rosterlog.domain.log import silence
 from rosterlog.domain.log.sessions import AsyncPool
 from rosterlog.domain.log.silence import heard
-from rosterlog.projections.following.follower import Follower
 from rosterlog.projections.reading.queries import Parameters
 
 CONNECTIONS = 2
@@ -37,12 +37,12 @@ Making them into objects takes a few milliseconds.
 """
 
 
-class ExpensiveReads(Reads):
-    """Reads over the connections that only expensive reads use."""
+class ExpensiveConnections(Connections):
+    """The sessions that only expensive reads use."""
 
-    def __init__(self, pool: AsyncPool, visibility: Follower) -> None:
-        """Read over those of `pool`, `CONNECTIONS` at most, and wait with `visibility` for positions."""
-        super().__init__(pool, visibility)
+    def __init__(self, pool: AsyncPool) -> None:
+        """Lend those of `pool`, `CONNECTIONS` at most."""
+        super().__init__(pool)
         self.patience = TURN_SECONDS
 
     @asynccontextmanager
@@ -60,17 +60,15 @@ class ExpensiveReads(Reads):
             raise
 
     def later(self) -> Self:
-        """Return the same reads for an answer that has begun, which is worth more patience."""
+        """Return the same sessions for an answer that has begun, which is worth more patience."""
         patient = copy(self)
         patient.patience = NEXT_SECONDS
         return patient
 
-    async def pages(
-        self, statement: str, parameters: Parameters
-    ) -> AsyncIterator[Sequence[tuple[Any, ...]]]:
+    async def pages(self, statement: str, parameters: Parameters) -> AsyncIterator[Sequence[Row]]:
         """Yield the rows of a statement, `ROWS` at a time, and hold a connection until the last.
 
-        Whoever takes them must not wait for a caller meanwhile. Raises `StoreUnavailable`.
+        The caller must not wait for its own caller meanwhile. Raises `StoreUnavailable`.
         """
         async with (
             self.connection() as connection,
@@ -85,3 +83,12 @@ class ExpensiveReads(Reads):
                 if not rows:
                     return
                 yield rows
+
+
+class ExpensiveReads(Reads):
+    """Reads over the connections that only expensive reads use."""
+
+    def __init__(self, pool: AsyncPool, visibility: Visibility) -> None:
+        """Read over those of `pool`, and wait with `visibility` for positions."""
+        self.connections = ExpensiveConnections(pool)
+        super().__init__(Source(self.connections, visibility))

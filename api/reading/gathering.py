@@ -1,15 +1,16 @@
-"""Gathering: what is asked while a statement is under way is answered by the next one, all of it at once."""
+"""Gathering: one statement answers all questions that came while another one was under way."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
+
+from rosterlog.api.reading.connections import Row
 
 AT_ONCE = 2
 """How many statements of one kind may be under way: one to wait for, one to be prepared meanwhile."""
 MOST = 200
 """Most questions in one statement."""
 
-Row = tuple[Any, ...]
 _Question = tuple[Row, asyncio.Future[Row]]
 
 

@@ -9,49 +9,43 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg_pool import PoolTimeout
-from starlette.responses import Response
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
-from rosterlog.api.reading.reads import WAIT_SECONDS, Reads
+from rosterlog.api.reading.connections import Connections, Row
+from rosterlog.api.reading.source import WAIT_SECONDS, Source
 from rosterlog.domain.errors import StoreUnavailable
 from rosterlog.domain.log import sessions, silence
 from rosterlog.domain.log.silence import DatabaseSilent, cut, heard
 from rosterlog.projections.reading.queries import Parameters
-from rosterlog.projections.shared_sql import CHECKPOINT
 
 LOOK_SECONDS = 1.0
 """How long to wait between two looks at the replica, whether it is there or gone."""
 
+Value = TypeVar("Value")
+
 logger = logging.getLogger(__name__)
 
 
-class ReplicaReads(Reads):
-    """Reads of the read tables as they are, on a replica; what is asked of the log stays with the primary."""
+class ReplicaConnections(Connections):
+    """Sessions with a replica, for reads of the read tables as they are."""
 
     def give_up(self) -> None:
-        """Cut the connections that are in use: what reads over them would wait for a server that is gone."""
+        """Cut the connections that are in use: their reads would wait for a server that is gone."""
         for connection in self.lent:
             if not connection.closed:
                 cut(connection.fileno())
 
-    async def wait_for(self, position: int | None) -> None:
-        """Wait until the replica reflects a position.
-
-        Raises `ReadTablesBehind`, `StoreUnavailable`.
-        """
-        try:
-            await super().wait_for(position)
-        except psycopg.Error as lost:
-            raise StoreUnavailable from lost
-
     async def rows(
         self, statement: str, parameters: Parameters | Sequence[Any], *, prepare: bool | None = None
-    ) -> list[tuple[Any, ...]]:
-        """Run a read, again where the replica cancelled it. Raises `StoreUnavailable`."""
+    ) -> list[Row]:
+        """Return the rows of one statement, again where the replica cancelled it.
+
+        Raises `StoreUnavailable`.
+        """
         try:
             return await super().rows(statement, parameters, prepare=prepare)
         except StoreUnavailable as lost:
@@ -126,11 +120,14 @@ class ReplicaWatch:
 
 
 class Replica:
-    """The replica's reads, for as long as it is there; else the primary has to answer, if it may."""
+    """A source that may go; the primary has to answer then, if it may."""
 
-    def __init__(self, reads: ReplicaReads, watch: ReplicaWatch, *, fallback: bool) -> None:
-        """Read with `reads`; `fallback` says whether the primary may answer where the replica is gone."""
-        self._reads = reads
+    def __init__(self, source: Source, watch: ReplicaWatch, *, fallback: bool) -> None:
+        """Read from `source` while `watch` says that it is there.
+
+        `fallback` says whether the primary may answer in its place.
+        """
+        self._source = source
         self._watch = watch
         self._fallback = fallback
 
@@ -139,37 +136,37 @@ class Replica:
         """Tell whether the replica does not answer."""
         return self._watch.gone is None
 
-    async def answer(self, ask: Callable[[Reads], Awaitable[Response]]) -> Response | None:
-        """Return what the replica answers, None where the primary has to.
+    async def answer(self, read: Callable[[Source], Awaitable[Value]]) -> tuple[bool, Value | None]:
+        """Return whether the replica answers, and its answer; if not, the primary has to.
 
-        Raises what `ask` raises.
+        Raises what `read` raises.
         """
         try:
-            answer: Response = await self._while_there(ask(self._reads))
+            return True, await self._while_there(read(self._source))
         except StoreUnavailable as lost:
             if not self._fallback:
                 raise
             logger.debug("the primary answers in the replica's place: %s", lost.__cause__)
-            return None
-        return answer
+            return False, None
 
     async def position(self) -> int:
         """Return the position that the replica's tables reflect. Raises `StoreUnavailable`."""
-        ((position,),) = await self._while_there(self._reads.rows(CHECKPOINT, {}))
-        return int(position)
+        return await self._while_there(self._source.position())
 
-    async def _while_there(self, asking: Awaitable[Any]) -> Any:
+    async def _while_there(self, asking: Awaitable[Value]) -> Value:
         """Return what comes of `asking`.
 
         Raises `StoreUnavailable` at once where the replica is or goes away.
         """
-        gone, task = self._watch.gone, asyncio.ensure_future(asking)
+        gone = self._watch.gone
+        task: asyncio.Future[Any] = asyncio.ensure_future(asking)
         task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         try:
             if gone is not None:
                 await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
             if task.done():
-                return task.result()
+                result: Value = task.result()
+                return result
             raise StoreUnavailable
         finally:
             # What still waits for a server that is gone ends by itself, or with its connection;

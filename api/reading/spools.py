@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 
 import msgspec
 
-from rosterlog.api.http.problems import ExpensiveReadsBusy
+from rosterlog.domain.errors import ExpensiveReadsBusy
 
 MEMORY_BYTES = 256 * 1024
 """How much of a file stays in memory; more goes to the folder for temporary files (`TMPDIR`)."""

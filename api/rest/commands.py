@@ -15,7 +15,7 @@ from rosterlog.api.access.confinement import groups_of
 from rosterlog.api.http.endpoints import JsonRoute
 from rosterlog.api.http.negotiation import JSON
 from rosterlog.api.http.operations import address_of, operation_of
-from rosterlog.api.reading.reads import WAIT_SECONDS
+from rosterlog.api.reading.source import WAIT_SECONDS
 from rosterlog.api.rest import headers as read
 from rosterlog.api.service import Service
 from rosterlog.domain.deciding.idempotency import Key, Repeatable
@@ -245,9 +245,7 @@ def _repeatable(request: Request, subject: str, key: str | None) -> Repeatable |
 
 
 def _headers(outcome: Outcome, version: int | None) -> dict[str, str]:
-    headers = {"Roster-Position": str(outcome.position), "Cache-Control": "private, no-cache"}
-    if version is not None:
-        headers["ETag"] = f'"{version}"'
+    headers = read.answered(outcome.position, None if version is None else str(version))
     if outcome.replayed:
         headers["Idempotent-Replayed"] = "true"
     return headers

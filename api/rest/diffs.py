@@ -14,12 +14,12 @@ from uuid import UUID
 from fastapi import Request
 from starlette.responses import Response, StreamingResponse
 
-from rosterlog.api.access import confinement
 from rosterlog.api.access.confinement import groups_of
-from rosterlog.api.reading.expensive import ExpensiveReads
+from rosterlog.api.reading import confined
+from rosterlog.api.reading.expensive import ExpensiveConnections, ExpensiveReads
 from rosterlog.api.reading.moments import Moment
-from rosterlog.api.reading.reads import answer_whole, content_tag, headers_of, is_known
 from rosterlog.api.reading.spools import MEMORY_BYTES, Lists
+from rosterlog.api.rest import answers, headers
 from rosterlog.api.rest.schemas.queries import DiffQuery
 from rosterlog.domain.errors import InvalidValue
 from rosterlog.domain.values import Confinement
@@ -39,20 +39,20 @@ async def answer(
     """
     await reads.wait_for(query.min_position)
     first, last = await _positions(reads, query)
-    asking = _Asking(reads, groups_of(request), ids.get("group_id"), first, last)
+    asking = _Asking(reads, reads.connections, groups_of(request), ids.get("group_id"), first, last)
     class_ids = await asking.class_ids(thing, ids)
     spool = Lists(diff.KINDS)
-    later = reads.later()
+    later = reads.connections.later()
     try:
         for start in range(0, len(class_ids), CLASSES_AT_ONCE):
             await asking.compare(class_ids[start : start + CLASSES_AT_ONCE], spool)
-            asking = replace(asking, reads=later)
+            asking = replace(asking, connections=later)
     except BaseException:
         spool.close()
         raise
     if spool.size <= MEMORY_BYTES:
         with spool:
-            return answer_whole(request, b"".join(spool.pieces()).decode(), last)
+            return answers.whole(request, b"".join(spool.pieces()).decode(), last)
     return _streamed(request, spool, first, last)
 
 
@@ -62,11 +62,11 @@ def _streamed(request: Request, spool: Lists, first: int, last: int) -> Response
     Its ETag is what it is made of: the log up to a position never changes.
     """
     made_of = f"{request.url.path} {first} {last} {sorted(map(str, groups_of(request) or ()))}"
-    etag = content_tag(made_of)
-    headers = headers_of(last, etag)
-    if is_known(request, etag):
+    tag = headers.content_tag(made_of)
+    answered = headers.answered(last, tag)
+    if headers.is_known(request, tag):
         spool.close()
-        return Response(status_code=304, headers=headers)
+        return Response(status_code=304, headers=answered)
 
     async def pieces() -> AsyncIterator[bytes]:
         with spool:
@@ -74,7 +74,7 @@ def _streamed(request: Request, spool: Lists, first: int, last: int) -> Response
                 yield piece
                 await asyncio.sleep(0)
 
-    return StreamingResponse(pieces(), headers=headers, media_type="application/json")
+    return StreamingResponse(pieces(), headers=answered, media_type="application/json")
 
 
 async def _positions(reads: ExpensiveReads, query: DiffQuery) -> tuple[int, int]:
@@ -101,6 +101,7 @@ class _Asking:
     """Asks for states of the past, for a caller who may be confined to groups: where a class is not in these, it is not."""
 
     reads: ExpensiveReads
+    connections: ExpensiveConnections
     groups: Confinement
     group_id: UUID | None
     first: int
@@ -115,7 +116,9 @@ class _Asking:
             await self.reads.found(thing, ids, self.last, self.groups)
         if self.group_id is None:
             return [ids["class_id"]]
-        entered = await self.reads.rows(diff.ENTERED, {"group_id": self.group_id, "at": self.last})
+        entered = await self.connections.rows(
+            diff.ENTERED, {"group_id": self.group_id, "at": self.last}
+        )
         return [class_id for (class_id,) in entered]
 
     async def compare(self, ids: Sequence[UUID], spool: Lists) -> None:
@@ -131,7 +134,7 @@ class _Asking:
             "from": self.first,
             "to": self.last,
         }
-        async for rows in self.reads.pages(diff.MEMBERS, parameters):
+        async for rows in self.connections.pages(diff.MEMBERS, parameters):
             spool.add(diff.of_members(rows))
 
     async def _of_classes(self, ids: Sequence[UUID], at: int) -> list[tuple[Any, ...]]:
@@ -143,6 +146,6 @@ class _Asking:
 
     async def _rows(self, source: Source, at: int, **parameters: Any) -> list[tuple[Any, ...]]:
         statement = source.select(confined=self.groups is not None)
-        return await self.reads.rows(
-            statement, {**parameters, "at": at, **confinement.parameters(self.groups)}
+        return await self.connections.rows(
+            statement, {**parameters, "at": at, **confined.parameters(self.groups)}
         )

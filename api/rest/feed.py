@@ -21,8 +21,11 @@ from rosterlog.api.http.negotiation import EVENT_STREAM, media_type_of
 from rosterlog.api.http.problems import TooManyStreams
 from rosterlog.api.http.protocol import END
 from rosterlog.api.http.streams import PAGE
+from rosterlog.api.reading.connections import Connections
 from rosterlog.api.reading.expensive import CHEAP, ExpensiveReads
-from rosterlog.api.reading.reads import Reads, answer_whole
+from rosterlog.api.reading.reads import Reads
+from rosterlog.api.rest import answers
+from rosterlog.api.rest.headers import POSITION
 from rosterlog.api.rest.schemas.queries import FeedQuery
 from rosterlog.domain.errors import InvalidValue
 from rosterlog.projections.following.follower import Follower
@@ -74,7 +77,7 @@ class Feed:
         if self._open >= STREAMS:
             raise TooManyStreams
         request.scope["state"][END] = self._closing.set
-        headers = {**_HEADERS, "Roster-Position": str(head)}
+        headers = {**_HEADERS, POSITION: str(head)}
         return StreamingResponse(
             self._stream(question, after, Admission(request)),
             headers=headers,
@@ -85,9 +88,9 @@ class Feed:
         self, request: Request, question: Question, after: int, head: int, limit: int
     ) -> Response:
         reads = self._reads if limit <= CHEAP else self._expensive
-        entries, after = await self._read(reads, question, after, head, limit)
+        entries, after = await self._read(reads.primary.connections, question, after, head, limit)
         body = {"items": [entry.event for entry in entries], "after": after, "head": head}
-        answer = answer_whole(request, msgspec.json.encode(body).decode(), head)
+        answer = answers.whole(request, msgspec.json.encode(body).decode(), head)
         answer.headers["Vary"] = "Accept"
         return answer
 
@@ -129,16 +132,18 @@ class Feed:
         """Return the next page of a stream: news at once, arrears when it is their turn."""
         last = self._head.position
         if last - after > CHEAP:
-            return await self._read(self._expensive.later(), question, after, last, PAGE)
+            return await self._read(
+                self._expensive.connections.later(), question, after, last, PAGE
+            )
         async with self._streaming:
-            return await self._read(self._reads, question, after, last, PAGE)
+            return await self._read(self._reads.primary.connections, question, after, last, PAGE)
 
     async def _read(
-        self, reads: Reads, question: Question, after: int, last: int, limit: int
+        self, connections: Connections, question: Question, after: int, last: int, limit: int
     ) -> tuple[list[Entry], int]:
         """Return the next entries up to a position, at most `limit`, and after which one to go on."""
         statement, parameters = question.page(after + 1, last, limit, None)
-        entries = question.entries(await reads.rows(statement, parameters))
+        entries = question.entries(await connections.rows(statement, parameters))
         return entries, int(entries[-1].event["position"]) if len(entries) == limit else max(
             after, last
         )

@@ -1,5 +1,6 @@
 """What request headers say, read by the whole of their definitions: several lines of a list are one list, quotes may hold commas."""
 
+import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -8,6 +9,7 @@ from urllib.parse import unquote_to_bytes
 import http_sf
 from fastapi import Request
 
+from rosterlog.api.reading.live_rosters import RosterState
 from rosterlog.domain.errors import InvalidValue
 
 _TAG = re.compile(r'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
@@ -24,6 +26,11 @@ _BARE_KEY = re.compile(r"[\x21\x23-\x7e]+")
 _KEY_LENGTH = 255
 _KEY_FIELD_LENGTH = 2000
 """Most characters of the header's value, with quotes, escapes and parameters."""
+
+# The state of a roster: the version of its class, its size, and the tables that it is from.
+_ROSTER = re.compile(r"(\d{1,18})-([0-9a-f]{1,8})\.([0-9a-f]{1,8})", re.ASCII)
+POSITION = "Roster-Position"
+"""The header with the position of the log that an answer reflects."""
 
 Tags = frozenset[str] | None
 """What stands between the quotes of entity tags; None for `*`, which is whatever there is."""
@@ -74,6 +81,40 @@ def expected_versions(given: Sequence[str]) -> frozenset[int] | None:
             'If-Match is a version in quotes, such as "7", a list of these, or *',
         )
     return found
+
+
+def answered(position: int, tag: str | None = None) -> dict[str, str]:
+    """Return the headers of an answer that reflects a position; `tag` is its entity tag, if any."""
+    headers = {POSITION: str(position), "Cache-Control": "private, no-cache"}
+    return headers if tag is None else {**headers, "ETag": f'"{tag}"'}
+
+
+def content_tag(text: str) -> str:
+    """Return the entity tag of an answer by its text, or by what it is made of."""
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def page_tag(version: int | None, text: str) -> str:
+    """Return the entity tag of a page; `version` is that of the thing that it belongs to, if any."""
+    return content_tag(text) if version is None else f"{version}-{content_tag(text)}"
+
+
+def roster_tag(state: RosterState) -> str:
+    """Return the entity tag of a roster."""
+    return f"{state.version}-{state.size:x}.{state.tables:x}"
+
+
+def known_roster(request: Request) -> RosterState | None:
+    """Return the state of the one roster that the caller says to have, None for several or none."""
+    tags = known_tags(request)
+    found = _ROSTER.fullmatch(next(iter(tags))) if tags is not None and len(tags) == 1 else None
+    return RosterState(int(found[1]), int(found[2], 16), int(found[3], 16)) if found else None
+
+
+def is_known(request: Request, tag: str) -> bool:
+    """Tell whether the caller says to have the answer that an entity tag stands for."""
+    known = known_tags(request)
+    return known is None or tag in known
 
 
 def known_tags(request: Request) -> Tags:

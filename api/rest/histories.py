@@ -11,9 +11,12 @@ from starlette.responses import Response
 from rosterlog.api.access.confinement import groups_of
 from rosterlog.api.http.negotiation import JSON, media_type_of
 from rosterlog.api.http.streams import PAGE, Items, streamed
+from rosterlog.api.reading import cursors
+from rosterlog.api.reading.connections import Connections
 from rosterlog.api.reading.expensive import CHEAP, ExpensiveReads
-from rosterlog.api.reading.reads import Reads, answer_page, unknown
-from rosterlog.api.rest import cursors
+from rosterlog.api.reading.missing import unknown
+from rosterlog.api.reading.reads import Listed, Reads
+from rosterlog.api.rest import answers, headers
 from rosterlog.api.rest.schemas.answers import Event
 from rosterlog.api.rest.schemas.queries import AnyHistoryPage
 from rosterlog.domain.errors import InvalidValue
@@ -48,8 +51,9 @@ class Histories:
         """
         await self._reads.wait_for(page.min_position)
         media_type = media_type_of(request)
-        reads = self._reads if media_type == JSON and page.limit <= CHEAP else self._expensive
-        reading = _Reading(reads, asked, page, ids or {}, groups_of(request))
+        is_cheap = media_type == JSON and page.limit <= CHEAP
+        reads = self._reads.primary if is_cheap else self._expensive.primary
+        reading = _Reading(reads.connections, asked, page, ids or {}, groups_of(request))
         await reading.begin()
         if media_type == JSON:
             entries = await reading.after(reading.cursor(), page.limit + 1)
@@ -60,8 +64,14 @@ class Histories:
             raise unknown(thing, ids or {})
         if media_type == JSON:
             return reading.answer(request, entries)
-        whole = reading.going_on(self._expensive.later()).whole(entries)
-        return streamed(media_type, COLUMNS, whole, reading.head, asked.name)
+        whole = reading.going_on(self._expensive.connections.later()).whole(entries)
+        return streamed(
+            media_type,
+            COLUMNS,
+            whole,
+            headers.answered(reading.head),
+            f"{asked.name}-{reading.head}",
+        )
 
 
 class _Reading:
@@ -69,13 +79,13 @@ class _Reading:
 
     def __init__(
         self,
-        reads: Reads,
+        connections: Connections,
         asked: History,
         page: AnyHistoryPage,
         ids: Mapping[str, UUID],
         groups: Confinement,
     ) -> None:
-        self._reads = reads
+        self._connections = connections
         self._page = page
         filters = page.model_dump(include=_FILTERS, exclude_none=True)
         self._scope = cursors.scope(
@@ -90,13 +100,13 @@ class _Reading:
 
     async def begin(self) -> None:
         """Find the log's head and the positions of the time that is asked for."""
-        ((self.head, self._first, self._last),) = await self._reads.rows(
+        ((self.head, self._first, self._last),) = await self._connections.rows(
             self._question.span(), dict(self._question.filters)
         )
 
-    def going_on(self, reads: Reads) -> "_Reading":
-        """Read with `reads` from now on."""
-        self._reads = reads
+    def going_on(self, connections: Connections) -> "_Reading":
+        """Read over `connections` from now on."""
+        self._connections = connections
         return self
 
     def cursor(self) -> tuple[str, ...] | None:
@@ -119,7 +129,7 @@ class _Reading:
         statement, parameters = question.page(first, last, limit, key)
         # Planned anew each time: which index is best depends on which actor or type it is.
         return question.entries(
-            await self._reads.rows(statement, {**parameters, **self._subject}, prepare=False)
+            await self._connections.rows(statement, {**parameters, **self._subject}, prepare=False)
         )
 
     async def whole(self, entries: list[Entry]) -> AsyncIterator[Items]:
@@ -135,7 +145,7 @@ class _Reading:
             cursors.write(self._scope, entries[limit - 1].key) if len(entries) > limit else None
         )
         items = [msgspec.json.encode(entry.event).decode() for entry in entries[:limit]]
-        answer = answer_page(request, items, cursor, self.head, None)
+        answer = answers.of_page(request, Listed(self.head, None, items, cursor))
         answer.headers["Vary"] = "Accept"
         return answer
 

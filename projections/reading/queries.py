@@ -9,6 +9,7 @@ is confined to these gets no others, and what nobody confined asks is the same s
 were no groups.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -252,14 +253,38 @@ RECORDED_BY = """
     ), 0)
 """
 WAIT_FOR_APPENDS = "SELECT pg_advisory_xact_lock_shared(%(lock)s)"
-STREAM = """
+_BORN = """
     SELECT first.topic, (
-        SELECT group_id FROM log.events WHERE originator_id = %(stream)s AND notification_id <= %(position)s
+        SELECT group_id FROM log.events
+        WHERE originator_id = %({stream})s AND notification_id <= %(position)s
         ORDER BY originator_version DESC LIMIT 1
     ) AS group_id
-    FROM log.events AS first WHERE originator_id = %(stream)s AND originator_version = 1 AND notification_id <= %(position)s
+    FROM log.events AS first
+    WHERE originator_id = %({stream})s AND originator_version = 1
+      AND notification_id <= %(position)s
 """
-"""The SELECT of a stream's first topic, and of the group that it is of at a position; no row where it had not begun."""
+
+
+def existence(things: Sequence[Thing], *, at: int | None, confined: bool) -> str:
+    """Return the SELECT of a row for each thing, in order, that says whether it is there.
+
+    Beside that it has the first topic of the thing's stream, and the group that the stream is of,
+    both by `position`, and null where the stream had not begun.
+    """
+    looks = [
+        f"""
+        SELECT {place} AS place,
+               EXISTS (SELECT FROM ({thing.source(at, confined=confined)}) AS source) AS is_there,
+               born.topic, born.group_id
+        FROM (SELECT) AS always
+        LEFT JOIN LATERAL ({_BORN.format(stream=f"{thing.kind}_id")}) AS born ON true
+        """
+        for place, thing in enumerate(things)
+    ]
+    looked = " UNION ALL ".join(looks)
+    return f"SELECT is_there, topic, group_id FROM ({looked}) AS look ORDER BY place"
+
+
 CREATED_AS = {
     "group": topics_of(Group.Created),
     "user": topics_of(User.Created),

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from rosterlog.api.rest import diffs
+from rosterlog.api.rest import answers, diffs
 from rosterlog.api.rest.commands import Command, CommandRoute, Serving
 from rosterlog.api.rest.openapi import documented
 from rosterlog.api.rest.schemas.answers import Class, ClassList, Diff, EventList
@@ -113,7 +113,7 @@ async def list_classes(
 ) -> Response:
     """List the classes, by name, archived ones included unless `archived` says otherwise."""
     filters = {"group_id": page.group_id, "name": page.name, "archived": page.archived}
-    return await service.reads.listing(request, queries.CLASSES, {}, page, filters)
+    return await answers.listing(request, service.reads, queries.CLASSES, {}, page, filters)
 
 
 @router.get(
@@ -126,7 +126,9 @@ async def get_class(
     request: Request, class_id: Id, reading: Annotated[ReadingAsOf, Query()], service: Serving
 ) -> Response:
     """Read a class, now or as of a moment of the past."""
-    return await service.reads.thing(request, queries.CLASS_BY_ID, {"class_id": class_id}, reading)
+    return await answers.thing(
+        request, service.reads, queries.CLASS_BY_ID, {"class_id": class_id}, reading
+    )
 
 
 @router.get(

@@ -6,7 +6,7 @@ from uuid import uuid4
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from rosterlog.api.rest import diffs
+from rosterlog.api.rest import answers, diffs
 from rosterlog.api.rest import group_rosters as rosters
 from rosterlog.api.rest.commands import Command, CommandRoute, Serving
 from rosterlog.api.rest.openapi import documented
@@ -88,7 +88,7 @@ async def list_groups(
     request: Request, page: Annotated[Page, Query()], service: Serving
 ) -> Response:
     """List the groups, by name."""
-    return await service.reads.listing(request, queries.GROUPS, {}, page)
+    return await answers.listing(request, service.reads, queries.GROUPS, {}, page)
 
 
 @router.get(
@@ -101,7 +101,9 @@ async def get_group(
     request: Request, group_id: Id, reading: Annotated[ReadingAsOf, Query()], service: Serving
 ) -> Response:
     """Read a group, now or as of a moment of the past."""
-    return await service.reads.thing(request, queries.GROUP_BY_ID, {"group_id": group_id}, reading)
+    return await answers.thing(
+        request, service.reads, queries.GROUP_BY_ID, {"group_id": group_id}, reading
+    )
 
 
 @router.get(
@@ -114,8 +116,8 @@ async def list_group_classes(
     request: Request, group_id: Id, page: Annotated[PageAsOf, Query()], service: Serving
 ) -> Response:
     """List the classes of a group, by name, now or as of a moment of the past."""
-    return await service.listings(page).listing(
-        request, queries.GROUP_CLASSES, {"group_id": group_id}, page
+    return await answers.listing(
+        request, service.listings(page), queries.GROUP_CLASSES, {"group_id": group_id}, page
     )
 
 

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from rosterlog.api.http.bodies import apart
+from rosterlog.api.rest import answers, memberships
 from rosterlog.api.rest import bulk_items as bulk
-from rosterlog.api.rest import memberships
 from rosterlog.api.rest.bulk_items import Roster, RosterChanges, RosterOptions
 from rosterlog.api.rest.commands import Command, CommandRoute, Serving
 from rosterlog.api.rest.openapi import documented
@@ -153,7 +153,7 @@ async def list_members(
     request: Request, class_id: Id, page: Annotated[MemberPage, Query()], service: Serving
 ) -> Response:
     """Read the roster of a class, teachers first, now or as of a moment of the past."""
-    return await service.listings(page).roster(request, class_id, page)
+    return await answers.roster(request, service.listings(page), class_id, page)
 
 
 @router.get(
@@ -170,6 +170,10 @@ async def get_member(
     service: Serving,
 ) -> Response:
     """Read one membership, now or as of a moment of the past."""
-    return await service.reads.thing(
-        request, queries.MEMBER_BY_ID, {"class_id": class_id, "user_id": user_id}, reading
+    return await answers.thing(
+        request,
+        service.reads,
+        queries.MEMBER_BY_ID,
+        {"class_id": class_id, "user_id": user_id},
+        reading,
     )

@@ -32,11 +32,9 @@ async def metrics(service: Serving) -> Response:
 async def _replica(service: Service) -> Replica | None:
     position = None
     try:
-        position = await service.reads.replica_position()
-        return (
-            None
-            if position is None
-            else Replica(position, await service.ask(partial(waiting, position=position)))
-        )
+        if service.reads.replica is None:
+            return None
+        position = await service.reads.replica.position()
+        return Replica(position, await service.ask(partial(waiting, position=position)))
     except StoreUnavailable:
         return Replica(position, None)

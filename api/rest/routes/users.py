@@ -6,6 +6,7 @@ from uuid import uuid4
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from rosterlog.api.rest import answers
 from rosterlog.api.rest.commands import Command, CommandRoute, Serving
 from rosterlog.api.rest.openapi import documented
 from rosterlog.api.rest.schemas.answers import EventList, MembershipList, User, UserList
@@ -54,7 +55,7 @@ async def list_users(
     request: Request, page: Annotated[Page, Query()], service: Serving
 ) -> Response:
     """List the users, by id."""
-    return await service.reads.listing(request, queries.USERS, {}, page)
+    return await answers.listing(request, service.reads, queries.USERS, {}, page)
 
 
 @router.get(
@@ -64,7 +65,9 @@ async def get_user(
     request: Request, user_id: Id, reading: Annotated[ReadingAsOf, Query()], service: Serving
 ) -> Response:
     """Read a user, now or as of a moment of the past."""
-    return await service.reads.thing(request, queries.USER_BY_ID, {"user_id": user_id}, reading)
+    return await answers.thing(
+        request, service.reads, queries.USER_BY_ID, {"user_id": user_id}, reading
+    )
 
 
 @router.get(
@@ -77,8 +80,8 @@ async def list_memberships(
     request: Request, user_id: Id, page: Annotated[PageAsOf, Query()], service: Serving
 ) -> Response:
     """List the classes that a user is a member of, now or as of a moment of the past."""
-    return await service.listings(page).listing(
-        request, queries.MEMBERSHIPS, {"user_id": user_id}, page
+    return await answers.listing(
+        request, service.listings(page), queries.MEMBERSHIPS, {"user_id": user_id}, page
     )
 
 

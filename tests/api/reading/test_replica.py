@@ -16,12 +16,11 @@ from psycopg import AsyncConnection, Connection
 from psycopg_pool import AsyncConnectionPool
 
 from rosterlog.api.ops.embedded import Binaries, EmbeddedPostgres
-from rosterlog.api.reading.replica import ReplicaReads
+from rosterlog.api.reading.replica import ReplicaConnections
 from rosterlog.api.settings import Settings
 from rosterlog.domain.errors import StoreUnavailable
 from rosterlog.domain.log.event_store import PostgresLog
 from rosterlog.domain.roster import Roster
-from rosterlog.projections.following.replayed import ReplicaVisibility
 from rosterlog.projections.rebuild.rebuilding import Rebuild
 from tests.api.client import Api, done, position, problem
 from tests.api.conftest import serving
@@ -256,9 +255,7 @@ def test_a_read_that_a_switch_cancels_runs_again(
 
     async def read_while_a_rebuild_switches() -> list[tuple[Any, ...]]:
         async with AsyncConnectionPool[AsyncConnection[Any]](there, open=False) as pool:
-            reading = asyncio.create_task(
-                ReplicaReads(pool, ReplicaVisibility(pool)).rows(slow, {})
-            )
+            reading = asyncio.create_task(ReplicaConnections(pool).rows(slow, {}))
             await asyncio.to_thread(eventually, lambda: is_running(standby, slow))
             assert (await asyncio.to_thread(Rebuild(database).run)).state == "done"
             return await reading

@@ -13,7 +13,6 @@ from fastapi.routing import APIRoute
 from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
 
-from rosterlog.api.http.problems import ReadTablesBehind
 from rosterlog.api.reading.reads import Reads
 from rosterlog.api.rest import commands
 from rosterlog.api.rest.commands import CommandRoute, Commands, _command
@@ -34,6 +33,7 @@ from rosterlog.domain.errors import (
     GroupUnknown,
     InvalidValue,
     OutcomeUnknown,
+    ReadTablesBehind,
     StoreUnavailable,
 )
 from rosterlog.domain.log.silence import DatabaseSilent
